@@ -1,0 +1,1 @@
+"""Segmenters: models that turn a point in an image into masks."""
