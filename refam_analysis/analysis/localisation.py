@@ -1,0 +1,225 @@
+"""How well a map finds its object: average precision, point accuracy and background ratio against a mask.
+
+A map is coarse (one number an image token), a mask is fine (one truth value a pixel). Every pixel takes the value
+of the token that covers it, so no threshold turns a half-covered token into object or background. Maps and masks
+are (y, x), or (frame, y, x). How a mask is made from a map is not in this room; which scenes are asked is the
+caller's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from refam_analysis.analysis.statistics import NoRecordingsError, bootstrap_interval, scene_mean
+from refam_analysis.errors import RefamError
+
+if TYPE_CHECKING:
+    from refam_analysis.recording.recording import Recording
+
+Floats = NDArray[np.float64]
+
+
+class MaskError(RefamError, ValueError):
+    """A map cannot be judged by the mask that was given with it."""
+
+
+def average_precision(heatmap: ArrayLike, mask: ArrayLike) -> float:
+    """Area under precision against recall as the threshold on the map falls.
+
+    Pixels are sorted by their token's heat; tokens of equal heat fall together. With P and R after each group,
+
+        AP = sum_n (R_n - R_{n-1}) P_n
+
+    1.0 means that every pixel of the object is hotter than every other; a map without information gives about the
+    object's share of the picture.
+
+    Args:
+        heatmap: (y, x) or (frame, y, x), any real numbers: only their order counts.
+        mask: bool, the same axes, at any resolution.
+
+    Returns:
+        Average precision in (0, 1].
+
+    Raises:
+        MaskError: empty mask, other number of axes, or a map that is not finite.
+
+    Source: Salton and McGill, 1983; the step-wise form without interpolation.
+
+    >>> average_precision([[0.9, 0.1], [0.3, 0.2]], [[True, False], [True, False]])
+    1.0
+    """
+    heat, inside, total = _covered(heatmap, mask)
+    values, group = np.unique(-heat, return_inverse=True)
+    hits = np.cumsum(np.bincount(group, weights=inside, minlength=len(values)))
+    taken = np.cumsum(np.bincount(group, weights=total, minlength=len(values)))
+    return float(np.sum(np.diff(hits, prepend=0.0) / hits[-1] * hits / taken))
+
+
+def peak_inside(heatmap: ArrayLike, mask: ArrayLike) -> bool:
+    """Whether the pixel in the middle of the hottest token lies on the object: one scene's point accuracy.
+
+    Of equally hot tokens the first in reading order counts; so a constant map is answered by its corner, not by luck.
+
+    Args:
+        heatmap: (y, x) or (frame, y, x).
+        mask: bool, the same axes, at any resolution.
+
+    Raises:
+        MaskError: empty mask, other number of axes, or a map that is not finite.
+
+    >>> peak_inside([[0.1, 0.9]], [[False, True]])
+    True
+    """
+    heat, truth = _checked(heatmap, mask)
+    token = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    pixel = tuple(
+        int((index + 0.5) * pixels / tokens)
+        for index, pixels, tokens in zip(token, truth.shape, heat.shape, strict=True)
+    )
+    return bool(truth[pixel])
+
+
+def background_ratio(heatmap: ArrayLike, mask: ArrayLike) -> float:
+    """Mean heat of a background pixel over mean heat of an object pixel.
+
+    0 means that all heat is on the object, 1 that the map does not tell them apart, more than 1 that it looks away.
+
+    Args:
+        heatmap: (y, x) or (frame, y, x), not negative.
+        mask: bool, the same axes, at any resolution; neither empty nor full.
+
+    Returns:
+        The ratio, no unit; infinite where the object is cold, NaN where all is.
+
+    Raises:
+        MaskError: empty or full mask, other number of axes, or a map that is negative or not finite.
+
+    >>> background_ratio([[0.2, 0.8]], [[False, True]])
+    0.25
+    """
+    heat, inside, total = _covered(heatmap, mask)
+    if heat.min() < 0:
+        raise MaskError(f"A background ratio needs heat that is not negative; the map goes down to {heat.min():.3g}.")
+    outside = total - inside
+    if outside.sum() == 0:
+        raise MaskError("The mask covers the whole picture, so there is no background to compare with.")
+    cold = float(np.sum(heat * outside) / outside.sum())
+    warm = float(np.sum(heat * inside) / inside.sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(cold) / warm)
+
+
+MEASURES = {"average_precision": average_precision, "point_accuracy": peak_inside, "background_ratio": background_ratio}
+"""What :func:`localisation_by_block` measures, by the name of its columns."""
+
+
+def content_maps(
+    recording: Recording,
+    *,
+    direction: Literal["image_to_text", "text_to_image"] = "image_to_text",
+    normalisation: Literal["none", "text_share"] = "none",
+    kinds: Sequence[str] = ("content",),
+) -> xr.DataArray:
+    """One map a block: the mean over heads, steps and the tokens of the given kinds.
+
+    Args:
+        recording: with ``direction`` kept.
+        direction: whose attention is read; see DESIGN for the words.
+        normalisation: "none" takes probabilities as they are; "text_share" divides by the sum over all text tokens,
+            which asks of each patch which word it looks at, not how much it looks at the text at all.
+        kinds: token kinds that take part; magnets, stop words and padding do not unless asked for.
+
+    Returns:
+        Axes (block, y, x), or (block, frame, y, x).
+
+    Raises:
+        MaskError: the prompt has no token of these kinds.
+    """
+    maps = recording[direction].isel(branch=0).astype(np.float64)
+    if normalisation == "text_share":
+        text = maps.sum("token")
+        maps = (maps / text.where(text > 0)).fillna(0.0)
+    chosen = np.isin(maps["kind"].values, list(kinds))
+    if not chosen.any():
+        raise MaskError(f"The prompt has no token of the kinds {', '.join(kinds)}, so there is no map to judge.")
+    return maps.isel(token=np.flatnonzero(chosen)).mean(["step", "head", "token"])
+
+
+def localisation_by_block(
+    recordings: Iterable[Recording],
+    masks: Iterable[ArrayLike],
+    *,
+    direction: Literal["image_to_text", "text_to_image"] = "image_to_text",
+    normalisation: Literal["none", "text_share"] = "none",
+    kinds: Sequence[str] = ("content",),
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well each block's content map finds the object that the sentence means, over scenes.
+
+    Args:
+        recordings: one a scene, read one after the other.
+        masks: the target's mask of each, bool.
+        direction: see :func:`content_maps`.
+        normalisation: see :func:`content_maps`.
+        kinds: see :func:`content_maps`.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        seed: of the draws.
+
+    Returns:
+        A row a (block, measure): ``block``, ``measure`` (average_precision, point_accuracy, background_ratio),
+        ``value`` (mean over scenes), ``low``, ``high``, ``scenes``.
+
+    Raises:
+        NoRecordingsError: no recording was given.
+        MaskError: see :func:`average_precision`; or fewer masks than recordings.
+    """
+    scenes: list[Floats] = []
+    blocks: list[int] = []
+    for recording, mask in zip(recordings, masks, strict=True):
+        maps = content_maps(recording, direction=direction, normalisation=normalisation, kinds=kinds)
+        blocks = [int(block) for block in maps["block"].values]
+        scenes.append(np.array([[float(f(m, mask)) for f in MEASURES.values()] for m in maps.values]))
+    if not scenes:
+        raise NoRecordingsError
+    values = np.stack(scenes)
+    flat = np.where(np.isfinite(values), values, np.nan).reshape(len(scenes), -1)
+    low, high = bootstrap_interval(flat, confidence=confidence, resamples=resamples, seed=seed)
+    rows = pd.MultiIndex.from_product([blocks, list(MEASURES)], names=["block", "measure"])
+    table = pd.DataFrame({"value": scene_mean(flat), "low": low, "high": high}, index=rows).reset_index()
+    return table.assign(scenes=np.isfinite(flat).sum(axis=0))
+
+
+def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    heat = np.asarray(heatmap, dtype=np.float64)
+    truth = np.asarray(mask, dtype=bool)
+    if heat.ndim != truth.ndim:
+        raise MaskError(f"The map has the shape {heat.shape}, the mask {truth.shape}: give both (y, x) or both "
+                        f"(frame, y, x).")
+    if not np.isfinite(heat).all():
+        raise MaskError("The map holds NaN or infinity, so it has no order to judge.")
+    if not truth.any():
+        raise MaskError("The mask is empty: the object is not in the picture, so no map can find it.")
+    return heat, truth
+
+
+def _covered(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Of every token: its heat, its object pixels and all its pixels. Tokens finer than pixels cover none or one."""
+    heat, truth = _checked(heatmap, mask)
+    axes = [
+        ((np.arange(pixels) + 0.5) * tokens / pixels).astype(int)
+        for pixels, tokens in zip(truth.shape, heat.shape, strict=True)
+    ]
+    owner = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), heat.shape).ravel()
+    inside = np.bincount(owner, weights=truth.ravel().astype(np.float64), minlength=heat.size)
+    total = np.bincount(owner, minlength=heat.size).astype(np.float64)
+    seen = total > 0
+    return heat.ravel()[seen], inside[seen], total[seen]
