@@ -1,0 +1,73 @@
+# Every target sets up what it needs: .venv is made from pyproject.toml and constraints.txt,
+# with the extras below, and brought up to date when one of the two files changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := book,probe,dev
+INSTALLED := $(VENV)/.installed
+EXECUTED := _build/.jupyter_cache
+
+# Notebooks run in this Python and no other, two threads each, without the reader's own Jupyter and IPython settings.
+KERNEL_ENV := env -u MPLBACKEND -u JUPYTER_PATH -u JUPYTER_DATA_DIR JUPYTER_PREFER_ENV_PATH=1 \
+	JUPYTER_CONFIG_DIR=$(CURDIR)/_build/jupyter IPYTHONDIR=$(CURDIR)/_build/ipython OMP_NUM_THREADS=2
+# The embedded models ship with the package: tests ask no model hub for anything.
+TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test test-book lint lab chromium clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PYTHON=python3.12 chooses the Python (3.11 or newer) that .venv is made from."
+	@echo "REFAM_MODEL=<hub id or path> runs the notebooks on another model than the embedded one."
+
+setup: $(INSTALLED) ## Make .venv, or bring it up to date (about 6 GB)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is missing or older than 3.11. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time this takes a few minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "RefAM Analysis"
+	@touch $@
+
+# Executed notebooks are kept while what their results depend on stays the same. Another model's are never kept.
+$(EXECUTED)/.current: $(shell find refam_analysis results constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
+	@rm -rf $(EXECUTED)
+	@$(if $(REFAM_MODEL),true,mkdir -p $(EXECUTED) && touch $@)
+
+ifneq ($(REFAM_MODEL),)
+.PHONY: $(EXECUTED)/.current
+endif
+
+book: $(INSTALLED) $(EXECUTED)/.current ## Build the book into _build/html, running every notebook
+	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "Open _build/html/index.html"
+
+test: $(INSTALLED) ## Run the tests and the docstrings' examples
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+test-book: chromium book ## Build the book and look at every page in a browser
+	$(TEST_ENV) $(BIN)/python -m pytest tests/browser
+
+chromium:
+	@command -v chromium >/dev/null || { echo "The browser tests need Chromium, and there is no 'chromium' on the PATH." \
+		"On Debian and Ubuntu: apt-get install chromium" >&2; exit 1; }
+
+lint: $(INSTALLED) ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(INSTALLED) ## Open the notebooks in Jupyter Lab
+	$(KERNEL_ENV) $(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean: ## Delete what the other targets made, except .venv
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
