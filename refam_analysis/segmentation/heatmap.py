@@ -1,0 +1,267 @@
+"""From recordings to the heatmap of a sentence.
+
+Here tokens become words, and recordings of one prompt become one map with named axes. What a sentence's words are was
+decided in :mod:`refam_analysis.prompts`; the arithmetic is in :mod:`refam_analysis.segmentation.reading`. Magnets,
+stop words, punctuation, special, template and padding tokens are never read: they only take part as what a patch may
+attend to instead (``normalisation="share"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from refam_analysis.errors import RefamError
+from refam_analysis.prompts import Token
+from refam_analysis.recording import Recording
+from refam_analysis.segmentation import reading
+from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
+
+
+class NoContentWordsError(RefamError, ValueError):
+    """An expression has no word that a heatmap could be read from."""
+
+    def __init__(self, expression: str) -> None:
+        super().__init__(f"The expression {expression!r} holds only stop words and punctuation, so there is nothing to "
+                         f"look for. Name a thing, such as 'the red circle'.")
+
+
+class MixedRecordingsError(RefamError, ValueError):
+    """Recordings that cannot be averaged into one heatmap."""
+
+
+@dataclass(frozen=True)
+class ContentWord:
+    """A word that a heatmap is read from.
+
+    Attributes:
+        text: the word as written.
+        index: its place among the words of the prompt.
+        tokens: positions of its pieces in the text segment.
+    """
+
+    text: str
+    index: int
+    tokens: tuple[int, ...]
+
+
+def content_words(tokens: Sequence[Token]) -> tuple[ContentWord, ...]:
+    """The words to read, in the order of the prompt; a word that several encoders hold has its pieces in all of them.
+
+    Args:
+        tokens: the text segment, as ``recording.tokens`` has it.
+
+    Raises:
+        NoContentWordsError: there is none.
+    """
+    pieces: dict[int, list[Token]] = {}
+    for token in tokens:
+        if token.kind == "content" and token.word_index is not None:
+            pieces.setdefault(token.word_index, []).append(token)
+    if not pieces:
+        raise NoContentWordsError(_expression(tokens))
+    return tuple(ContentWord(pieces[i][0].word, i, tuple(token.index for token in pieces[i])) for i in sorted(pieces))
+
+
+def token_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
+    """The map of every text token, of all kinds, averaged over the chosen blocks, heads and recordings.
+
+    Args:
+        recordings: of one prompt, at one or several noise levels and seeds; their conditional branch is read.
+        settings: direction, normalisation, blocks and heads; None for the documented defaults.
+
+    Returns:
+        Axes (token, y, x), with ``frame`` before y for video; coordinates ``text`` and ``kind``. Unit: probability for
+        ``raw``, share otherwise.
+
+    Raises:
+        MixedRecordingsError: no recording at all, or of several prompts.
+        HeatmapSettingsError: blocks or heads that were not recorded.
+    """
+    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    tokens = group[0].tokens
+    return _named(_mixed([group], [settings], None)[0, 0], group[0], settings, "token").assign_coords(
+        token=[token.index for token in tokens],
+        text=("token", [token.text for token in tokens]),
+        kind=("token", [token.kind for token in tokens]),
+    )
+
+
+def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
+    """The map of every content word: the mean of :func:`token_maps` over its tokens.
+
+    Returns:
+        Axes (word, y, x), with ``frame`` before y for video; ``word`` counts the words of the prompt, the coordinate
+        ``text`` holds them.
+
+    Raises:
+        NoContentWordsError: the prompt has no content word.
+
+    The other arguments and errors are those of :func:`token_maps`.
+    """
+    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    words = content_words(group[0].tokens)
+    weights = word_weights([words], len(group[0].tokens))
+    return _named(_mixed([group], [settings], weights)[0, 0], group[0], settings, "word").assign_coords(
+        word=[word.index for word in words], text=("word", [word.text for word in words])
+    )
+
+
+def heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
+    """The heatmap of a sentence: its words' maps, aggregated.
+
+    Args:
+        recordings: of one prompt, at one or several noise levels and seeds.
+        settings: None for the documented defaults.
+
+    Returns:
+        Axes (y, x), with ``frame`` before y for video: one value a patch, not negative.
+
+    The errors are those of :func:`word_maps`.
+
+    Source: RefAM, section 3: maps of stop words and magnets dropped, the rest aggregated.
+    """
+    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    values = heatmaps([group], [settings])[0, 0]
+    return _named(values[None], group[0], settings, "word")[0]
+
+
+def heatmaps(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings]) -> Tensor:
+    """Many heatmaps at once: of several images and sentences, read in several ways.
+
+    Args:
+        groups: for each item, its recordings of one prompt. All of one model and image size.
+        settings: ways to read them, of one direction and one normalisation; blocks, heads and aggregation may differ.
+
+    Returns:
+        (item, setting, patch), float32, patches in the order (frame,) y, x.
+
+    The errors are those of :func:`heatmap`.
+    """
+    words = [content_words(_same_prompt(group)[0].tokens) for group in groups]
+    weights = word_weights(words, len(groups[0][0].tokens))
+    present = (weights > 0).any(-1)
+    mixed = _mixed(groups, settings, weights)
+    read = [reading.aggregate(mixed[:, i], present, one.aggregation) for i, one in enumerate(settings)]
+    return torch.stack(read, dim=1)
+
+
+def site_weights(recording: Recording, settings: Sequence[HeatmapSettings]) -> Tensor:
+    """Which blocks and heads each of several settings averages over.
+
+    Args:
+        recording: says what was recorded.
+        settings: one or more, of one direction.
+
+    Returns:
+        (settings, block, head), float32; each sums to 1.
+
+    Raises:
+        HeatmapSettingsError: blocks or heads that were not recorded.
+    """
+    attention = recording[settings[0].direction]
+    blocks, heads = attention["block"].values, attention["head"].values
+    chosen = np.zeros((len(settings), len(blocks), len(heads)), dtype=bool)
+    for row, one in zip(chosen, settings, strict=True):
+        missing = sorted(set(one.recorded_blocks or ()) - set(blocks.tolist()))
+        if missing:
+            raise HeatmapSettingsError(f"The blocks {missing} were not recorded, only {blocks.tolist()}: record them, "
+                                       f"or choose others.")
+        absent = sorted({head for _, head in one.heads or ()} - set(heads.tolist()))
+        if absent:
+            raise HeatmapSettingsError(f"The heads {absent} were not recorded, only {heads.tolist()}: record with "
+                                       f'heads="each", or choose others.')
+        if one.heads is not None:
+            for block, head in one.heads:
+                row[np.ix_(blocks == block, heads == head)] = True
+        else:
+            row[:] = np.isin(blocks, blocks if one.blocks is None else one.blocks)[:, None]
+    weights = torch.from_numpy(chosen).float()
+    return weights / weights.sum((1, 2), keepdim=True)
+
+
+def word_weights(words: Sequence[Sequence[ContentWord]], tokens: int) -> Tensor:
+    """The averages that turn tokens into words, for several prompts at once.
+
+    Args:
+        words: the content words of each prompt.
+        tokens: length of the text segment.
+
+    Returns:
+        (prompt, word, token), float32; rows beyond a prompt's words are zero.
+    """
+    weights = torch.zeros(len(words), max(map(len, words)), tokens)
+    for item, prompt in enumerate(words):
+        for row, word in enumerate(prompt):
+            weights[item, row, list(word.tokens)] = 1.0 / len(word.tokens)
+    return weights
+
+
+def _mixed(
+    groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings], words: Tensor | None
+) -> Tensor:
+    """(item, setting, word, patch), block by block, so that no more than one block of all heads is held at once.
+
+    Args:
+        groups: for each item, its recordings.
+        settings: of one direction and one normalisation.
+        words: (item, word, token), or None to keep the tokens.
+    """
+    first = settings[0]
+    if any((one.direction, one.normalisation) != (first.direction, first.normalisation) for one in settings):
+        raise HeatmapSettingsError("Settings of several directions or normalisations are read one after the other.")
+    sites = site_weights(groups[0][0], settings)
+    total = torch.zeros(())
+    for block in sites.any(dim=2).any(dim=0).nonzero().flatten().tolist():
+        maps = torch.stack([_average_draws(group, first, block) for group in groups])
+        if words is not None:
+            maps = reading.average_tokens(maps, words)
+        total = total + reading.average_sites(maps[:, None], sites[:, block : block + 1])
+    return total
+
+
+def _average_draws(group: Sequence[Recording], settings: HeatmapSettings, block: int) -> Tensor:
+    """Normalised attention of one block, averaged over noise levels and seeds: (head, token, patch)."""
+    draws = torch.cat([_attention(recording, settings.direction, block) for recording in group])
+    return reading.normalise(draws, settings.normalisation).mean(0)
+
+
+def _attention(recording: Recording, direction: str, block: int) -> Tensor:
+    """Recorded attention of one block's position: (step, head, token, patch), float32, patches in the order y, x."""
+    attention = recording[direction].isel(branch=0, block=block)
+    ordered = attention.transpose("step", "head", "token", *_space(attention))
+    return torch.from_numpy(np.ascontiguousarray(ordered.values, dtype=np.float32)).flatten(3)
+
+
+def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
+    group = [recordings] if isinstance(recordings, Recording) else list(recordings)
+    if not group:
+        raise MixedRecordingsError("There is no recording to read a heatmap from: give one, or several of one prompt.")
+    if any(recording.tokens != group[0].tokens for recording in group):
+        raise MixedRecordingsError("The recordings are of different prompts, and one heatmap is of one sentence: call "
+                                   "heatmap once for each prompt.")
+    return group
+
+
+def _space(attention: xr.DataArray) -> list[str]:
+    return [axis for axis in ("frame", "y", "x") if axis in attention.dims]
+
+
+def _named(maps: Tensor, recording: Recording, settings: HeatmapSettings, axis: str) -> xr.DataArray:
+    attention = recording[settings.direction]
+    space = _space(attention)
+    values = maps.reshape(len(maps), *(attention.sizes[name] for name in space)).numpy()
+    coordinates = {name: attention[name] for name in space if name in attention.coords}
+    attributes = {"direction": settings.direction, "normalisation": settings.normalisation}
+    return xr.DataArray(values, dims=[axis, *space], coords=coordinates, attrs=attributes, name="heatmap")
+
+
+def _expression(tokens: Sequence[Token]) -> str:
+    """The words of the expression, once each, as far as the tokens tell."""
+    words = {token.word_index: token.word for token in tokens if token.kind in ("stop", "punctuation")}
+    return " ".join(word for index, word in sorted(words.items(), key=lambda pair: pair[0] or 0) if index is not None)

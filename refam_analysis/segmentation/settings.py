@@ -1,0 +1,118 @@
+"""How a heatmap is read from recordings: every choice by name, with the defaults and where they come from.
+
+Only the choices are here; what they do is in :mod:`refam_analysis.segmentation.heatmap`. Which of them ground best is
+searched on validation scenes by :mod:`refam_analysis.evaluation.search`, and a model folder may carry the outcome in
+its ``refam.json`` under ``heatmap``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from refam_analysis.errors import RefamError
+
+Direction = Literal["image_to_text", "text_to_image"]
+Normalisation = Literal["raw", "map", "share"]
+Aggregation = Literal["mean", "product"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "direction": get_args(Direction),
+    "normalisation": get_args(Normalisation),
+    "aggregation": get_args(Aggregation),
+}
+
+
+class HeatmapSettingsError(RefamError, ValueError):
+    """Settings that mean nothing, or nothing in this recording."""
+
+
+@dataclass(frozen=True)
+class HeatmapSettings:
+    """How a heatmap is read.
+
+    Attributes:
+        direction: ``image_to_text``: how much each patch attends to a word. ``text_to_image``: how much a word
+            attends to each patch.
+        normalisation: done in every block and head, before anything is averaged. ``raw``: probabilities as they are;
+            blocks with much cross-attention count most. ``map``: each token's map sums to 1 over the image; every
+            token, block and head counts alike. ``share``: what a patch exchanges with the whole text sums to 1 over
+            the tokens, those included that are never read (padding, magnets, stop words): this tells a patch that
+            prefers a word from one that attends to the text in general.
+        blocks: blocks to average over; None for all. Not together with ``heads``.
+        heads: (block, head) pairs to average over; None for every head of ``blocks``.
+        noise_levels: noise levels recorded at and averaged over, each in [0, 1].
+        seeds: number of noise draws averaged over at each noise level.
+        aggregation: from words to one map. ``mean``: their average. ``product``: their geometric mean, each first
+            scaled to sum 1 over the image: high only where every word is ("red" and "circle").
+
+    The defaults are what grounded best in a first small model over all blocks; they hold where a model does not bring
+    its own.
+
+    >>> HeatmapSettings(blocks=[2, 3]).recorded_blocks
+    (2, 3)
+    """
+
+    direction: Direction = "image_to_text"
+    normalisation: Normalisation = "share"
+    blocks: tuple[int, ...] | None = None
+    heads: tuple[tuple[int, int], ...] | None = None
+    noise_levels: tuple[float, ...] = (0.6,)
+    seeds: int = 1
+    aggregation: Aggregation = "mean"
+
+    def __post_init__(self) -> None:
+        """Turn lists (as JSON has them) into tuples, and refuse what means nothing."""
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise HeatmapSettingsError(f"{name}={getattr(self, name)!r} is unknown: choose {' or '.join(choices)}.")
+        if self.blocks is not None:
+            object.__setattr__(self, "blocks", tuple(sorted({int(block) for block in self.blocks})))
+        if self.heads is not None:
+            pairs = {(int(block), int(head)) for block, head in self.heads}
+            object.__setattr__(self, "heads", tuple(sorted(pairs)))
+        object.__setattr__(self, "noise_levels", tuple(float(level) for level in self.noise_levels))
+        self._check()
+
+    def _check(self) -> None:
+        if self.blocks is not None and self.heads is not None:
+            raise HeatmapSettingsError("blocks and heads are both given: heads already names its blocks, leave one out.")
+        if self.blocks == () or self.heads == ():
+            raise HeatmapSettingsError("blocks or heads is empty, so nothing is read: name some, or give None for all.")
+        if not self.noise_levels or not all(0.0 <= level <= 1.0 for level in self.noise_levels):
+            raise HeatmapSettingsError(f"noise_levels={self.noise_levels} must be one or more numbers from 0 to 1.")
+        if not isinstance(self.seeds, int) or self.seeds < 1:
+            raise HeatmapSettingsError(f"seeds={self.seeds!r} is the number of noise draws: give 1 or more.")
+
+    @property
+    def recorded_blocks(self) -> tuple[int, ...] | None:
+        """The blocks that have to be recorded; None for all."""
+        if self.heads is None:
+            return self.blocks
+        return tuple(sorted({block for block, _ in self.heads}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> HeatmapSettings:
+        """From plain values; what is left out keeps its default.
+
+        Raises:
+            HeatmapSettingsError: an entry is unknown or means nothing.
+
+        >>> HeatmapSettings.from_dict({"noise_levels": [0.5]}).noise_levels
+        (0.5,)
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(entries) - known):
+            raise HeatmapSettingsError(f"Heatmap settings have no {', '.join(unknown)}; they have {', '.join(sorted(known))}.")
+        try:
+            return cls(**entries)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, HeatmapSettingsError):
+                raise
+            raise HeatmapSettingsError(f"These heatmap settings cannot be read: {error}.") from error
