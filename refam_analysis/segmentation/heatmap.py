@@ -8,7 +8,7 @@ attend to instead (``normalisation="share"``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refam_analysis.errors import RefamError
 from refam_analysis.prompts import Token
-from refam_analysis.recording import Recording
+from refam_analysis.recording.recording import Recording
 from refam_analysis.segmentation import reading
 from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
 
@@ -27,8 +27,10 @@ class NoContentWordsError(RefamError, ValueError):
     """An expression has no word that a heatmap could be read from."""
 
     def __init__(self, expression: str) -> None:
-        super().__init__(f"The expression {expression!r} holds only stop words and punctuation, so there is nothing to "
-                         f"look for. Name a thing, such as 'the red circle'.")
+        super().__init__(
+            f"The expression {expression!r} holds only stop words and punctuation, so there is nothing to "
+            f"look for. Name a thing, such as 'the red circle'."
+        )
 
 
 class MixedRecordingsError(RefamError, ValueError):
@@ -42,7 +44,7 @@ class ContentWord:
     Attributes:
         text: the word as written.
         index: its place among the words of the prompt.
-        tokens: positions of its pieces in the text segment.
+        tokens: positions of its pieces along the ``token`` axis.
     """
 
     text: str
@@ -59,13 +61,13 @@ def content_words(tokens: Sequence[Token]) -> tuple[ContentWord, ...]:
     Raises:
         NoContentWordsError: there is none.
     """
-    pieces: dict[int, list[Token]] = {}
-    for token in tokens:
+    pieces: dict[int, list[int]] = {}
+    for place, token in enumerate(tokens):
         if token.kind == "content" and token.word_index is not None:
-            pieces.setdefault(token.word_index, []).append(token)
+            pieces.setdefault(token.word_index, []).append(place)
     if not pieces:
         raise NoContentWordsError(_expression(tokens))
-    return tuple(ContentWord(pieces[i][0].word, i, tuple(token.index for token in pieces[i])) for i in sorted(pieces))
+    return tuple(ContentWord(tokens[pieces[i][0]].word, i, tuple(pieces[i])) for i in sorted(pieces))
 
 
 def token_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
@@ -165,22 +167,16 @@ def site_weights(recording: Recording, settings: Sequence[HeatmapSettings]) -> T
         HeatmapSettingsError: blocks or heads that were not recorded.
     """
     attention = recording[settings[0].direction]
-    blocks, heads = attention["block"].values, attention["head"].values
-    chosen = np.zeros((len(settings), len(blocks), len(heads)), dtype=bool)
+    blocks = attention["block"].values
+    heads = attention["head"].values if "head" in attention.coords else np.empty(0)
+    chosen = np.zeros((len(settings), len(blocks), attention.sizes["head"]), dtype=bool)
     for row, one in zip(chosen, settings, strict=True):
-        missing = sorted(set(one.recorded_blocks or ()) - set(blocks.tolist()))
-        if missing:
-            raise HeatmapSettingsError(f"The blocks {missing} were not recorded, only {blocks.tolist()}: record them, "
-                                       f"or choose others.")
-        absent = sorted({head for _, head in one.heads or ()} - set(heads.tolist()))
-        if absent:
-            raise HeatmapSettingsError(f"The heads {absent} were not recorded, only {heads.tolist()}: record with "
-                                       f'heads="each", or choose others.')
-        if one.heads is not None:
-            for block, head in one.heads:
-                row[np.ix_(blocks == block, heads == head)] = True
-        else:
+        _must_have("blocks", one.recorded_blocks or (), blocks)
+        _must_have("heads", {head for _, head in one.heads or ()}, heads)
+        if one.heads is None:
             row[:] = np.isin(blocks, blocks if one.blocks is None else one.blocks)[:, None]
+        for block, head in one.heads or ():
+            row[np.ix_(blocks == block, heads == head)] = True
     weights = torch.from_numpy(chosen).float()
     return weights / weights.sum((1, 2), keepdim=True)
 
@@ -202,9 +198,7 @@ def word_weights(words: Sequence[Sequence[ContentWord]], tokens: int) -> Tensor:
     return weights
 
 
-def _mixed(
-    groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings], words: Tensor | None
-) -> Tensor:
+def _mixed(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings], words: Tensor | None) -> Tensor:
     """(item, setting, word, patch), block by block, so that no more than one block of all heads is held at once.
 
     Args:
@@ -216,26 +210,41 @@ def _mixed(
     if any((one.direction, one.normalisation) != (first.direction, first.normalisation) for one in settings):
         raise HeatmapSettingsError("Settings of several directions or normalisations are read one after the other.")
     sites = site_weights(groups[0][0], settings)
+    arrays = [[_conditional(recording, first) for recording in group] for group in groups]
     total = torch.zeros(())
     for block in sites.any(dim=2).any(dim=0).nonzero().flatten().tolist():
-        maps = torch.stack([_average_draws(group, first, block) for group in groups])
+        maps = torch.stack([_average_draws(group, first, block) for group in arrays])
         if words is not None:
             maps = reading.average_tokens(maps, words)
         total = total + reading.average_sites(maps[:, None], sites[:, block : block + 1])
     return total
 
 
-def _average_draws(group: Sequence[Recording], settings: HeatmapSettings, block: int) -> Tensor:
-    """Normalised attention of one block, averaged over noise levels and seeds: (head, token, patch)."""
-    draws = torch.cat([_attention(recording, settings.direction, block) for recording in group])
-    return reading.normalise(draws, settings.normalisation).mean(0)
+def _average_draws(group: Sequence[xr.DataArray], settings: HeatmapSettings, block: int) -> Tensor:
+    """Normalised attention of one block, averaged over noise levels and seeds: (head, token, patch), float32."""
+    steps = [
+        torch.from_numpy(np.ascontiguousarray(attention.isel(block=block).values, dtype=np.float32)).flatten(3)
+        for attention in group
+    ]
+    return reading.normalise(torch.cat(steps), settings.normalisation).mean(0)
 
 
-def _attention(recording: Recording, direction: str, block: int) -> Tensor:
-    """Recorded attention of one block's position: (step, head, token, patch), float32, patches in the order y, x."""
-    attention = recording[direction].isel(branch=0, block=block)
-    ordered = attention.transpose("step", "head", "token", *_space(attention))
-    return torch.from_numpy(np.ascontiguousarray(ordered.values, dtype=np.float32)).flatten(3)
+def _conditional(recording: Recording, settings: HeatmapSettings) -> xr.DataArray:
+    """The direction that is read: (step, block, head, token, (frame,) y, x), of the conditional branch."""
+    attention = recording[settings.direction].isel(branch=0)
+    if settings.normalisation == "share" and attention.sizes["token"] != recording.layout.text_length:
+        raise HeatmapSettingsError(
+            "Shares are among all tokens of the text, and this recording holds only some of "
+            "its words: read the whole recording, or choose another normalisation."
+        )
+    return attention.transpose("step", "block", "head", "token", *_space(attention))
+
+
+def _must_have(what: str, wanted: Iterable[int], recorded: np.ndarray) -> None:
+    missing = sorted(set(wanted) - set(recorded.tolist()))
+    if missing:
+        there = f"only {recorded.tolist()}" if len(recorded) else "only their mean"
+        raise HeatmapSettingsError(f"The {what} {missing} were not recorded, {there}: record them, or choose others.")
 
 
 def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
@@ -243,8 +252,10 @@ def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Record
     if not group:
         raise MixedRecordingsError("There is no recording to read a heatmap from: give one, or several of one prompt.")
     if any(recording.tokens != group[0].tokens for recording in group):
-        raise MixedRecordingsError("The recordings are of different prompts, and one heatmap is of one sentence: call "
-                                   "heatmap once for each prompt.")
+        raise MixedRecordingsError(
+            "The recordings are of different prompts, and one heatmap is of one sentence: call "
+            "heatmap once for each prompt."
+        )
     return group
 
 

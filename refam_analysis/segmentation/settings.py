@@ -2,7 +2,7 @@
 
 Only the choices are here; what they do is in :mod:`refam_analysis.segmentation.heatmap`. Which of them ground best is
 searched on validation scenes by :mod:`refam_analysis.evaluation.search`, and a model folder may carry the outcome in
-its ``refam.json`` under ``heatmap``.
+its ``refam.json`` under ``grounding``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ Direction = Literal["image_to_text", "text_to_image"]
 Normalisation = Literal["raw", "map", "share"]
 Aggregation = Literal["mean", "product"]
 
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "direction": get_args(Direction),
-    "normalisation": get_args(Normalisation),
-    "aggregation": get_args(Aggregation),
+    "direction": DIRECTIONS,
+    "normalisation": NORMALISATIONS,
+    "aggregation": AGGREGATIONS,
 }
 
 
@@ -78,7 +82,9 @@ class HeatmapSettings:
 
     def _check(self) -> None:
         if self.blocks is not None and self.heads is not None:
-            raise HeatmapSettingsError("blocks and heads are both given: heads already names its blocks, leave one out.")
+            raise HeatmapSettingsError(
+                "blocks and heads are both given: heads already names its blocks, leave one out."
+            )
         if self.blocks == () or self.heads == ():
             raise HeatmapSettingsError("blocks or heads is empty, so nothing is read: name some, or give None for all.")
         if not self.noise_levels or not all(0.0 <= level <= 1.0 for level in self.noise_levels):
@@ -109,7 +115,9 @@ class HeatmapSettings:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(entries) - known):
-            raise HeatmapSettingsError(f"Heatmap settings have no {', '.join(unknown)}; they have {', '.join(sorted(known))}.")
+            raise HeatmapSettingsError(
+                f"Heatmap settings have no {', '.join(unknown)}; they have {', '.join(sorted(known))}."
+            )
         try:
             return cls(**entries)
         except (TypeError, ValueError) as error:

@@ -20,8 +20,10 @@ class UnknownSegmenterError(RefamError, ValueError):
     """No segmenter goes by this name."""
 
     def __init__(self, name: object) -> None:
-        super().__init__(f"There is no segmenter {name!r}: give one of {', '.join(map(repr, SEGMENTERS))}, "
-                         f"or an object with set_image and predict.")
+        super().__init__(
+            f"There is no segmenter {name!r}: give one of {', '.join(map(repr, SEGMENTERS))}, "
+            f"or an object with set_image and predict."
+        )
 
 
 def load_segmenter(source: str | Segmenter = "embedded") -> Segmenter:

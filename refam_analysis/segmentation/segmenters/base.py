@@ -53,8 +53,10 @@ def check_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise SegmenterInputError(f"A segmenter takes uint8 images of the shape (height, width, 3), RGB; this one is "
-                                  f"{array.dtype} {array.shape}. load_image(...) brings a picture into that form.")
+        raise SegmenterInputError(
+            f"A segmenter takes uint8 images of the shape (height, width, 3), RGB; this one is "
+            f"{array.dtype} {array.shape}. load_image(...) brings a picture into that form."
+        )
     return array
 
 

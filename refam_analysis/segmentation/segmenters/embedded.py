@@ -30,8 +30,10 @@ class SegmenterFolderError(RefamError, ValueError):
     """A folder does not hold an embedded segmenter, or holds a broken one."""
 
     def __init__(self, folder: Path, problem: str) -> None:
-        super().__init__(f"The folder {str(folder)!r} is no embedded segmenter: {problem}. It needs a {CONFIG_FILE} and "
-                         f"a {WEIGHTS_FILE} of one training run (python -m refam_analysis.training.sam makes them).")
+        super().__init__(
+            f"The folder {str(folder)!r} is no embedded segmenter: {problem}. It needs a {CONFIG_FILE} and "
+            f"a {WEIGHTS_FILE} of one training run (python -m refam_analysis.training.sam makes them)."
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,9 @@ def save_embedded_sam(model: Sam, config: SamConfig, folder: str | Path) -> None
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in model.state_dict().items()
+    }
     save_file(weights, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
 

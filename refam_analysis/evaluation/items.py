@@ -1,0 +1,116 @@
+"""What grounding is measured on: pictures, a sentence each, and the objects that the sentence might mean.
+
+Here items are drawn from the diagnostic scenes. How a model is asked about them is in
+:mod:`refam_analysis.evaluation.grounding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam_analysis.errors import RefamError
+from refam_analysis.scenes import Expression, ExpressionKind, Scene, SceneOptions, Scenes, SceneSample
+from refam_analysis.scenes.dataset import Split
+
+
+class ItemsError(RefamError, ValueError):
+    """Items that cannot be measured on."""
+
+
+@dataclass(frozen=True)
+class GroundingItem:
+    """One picture, one sentence, and what it refers to.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        masks: bool (object, height, width): the visible part of every object.
+        expression: the sentence.
+        kind: what the sentence relies on.
+        target: index of the object that it means.
+        distractors: indices of the other objects, the one most like the target first.
+        scene: number of the scene; items of one scene belong together.
+    """
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    expression: str
+    kind: str
+    target: int
+    distractors: tuple[int, ...]
+    scene: int
+
+
+def scene_items(samples: Sequence[SceneSample]) -> list[GroundingItem]:
+    """An item for every expression of every scene.
+
+    Args:
+        samples: such as ``Scenes("test", length=500)``.
+
+    >>> [item.kind for item in scene_items(Scenes("validation", length=2, size=48, balanced=True))]
+    ['attribute', 'location']
+    """
+    return [_item(sample, expression, i) for i, sample in enumerate(samples) for expression in sample.expressions]
+
+
+def hard_items(
+    split: Split,
+    count: int,
+    *,
+    kinds: Sequence[ExpressionKind] = ("attribute", "location"),
+    objects: int = 3,
+    size: int = 96,
+) -> list[GroundingItem]:
+    """Scenes in which some distractor shares the target's colour or shape, so that one attribute is not enough.
+
+    Args:
+        split: ``validation`` to choose settings on, ``test`` to report.
+        count: number of items, one a scene.
+        kinds: of expressions, in equal shares: kind i has item i, i + len(kinds), ...
+        objects: in every scene.
+        size: height and width in pixels.
+
+    >>> items = hard_items("validation", 4, size=48)
+    >>> [item.kind for item in items], [len(item.distractors) for item in items]
+    (['attribute', 'location', 'attribute', 'location'], [2, 2, 2, 2])
+    """
+    if count < 1 or objects < 2 or not kinds:
+        raise ItemsError(
+            f"count={count}, objects={objects}, kinds={tuple(kinds)} make no items: ask for at least one "
+            f"item, two objects and one kind."
+        )
+    options = SceneOptions(objects=(objects, objects), shared_attribute=True)
+    scenes = Scenes(split, length=100 * count, size=size, options=options, kinds=kinds, balanced=True)
+    items: list[GroundingItem] = []
+    for number in range(len(scenes)):
+        if number % len(kinds) != len(items) % len(kinds):
+            continue
+        scene, (expression,) = scenes.draw(number)
+        if not _shares_attribute(scene, expression):
+            continue
+        items.append(_item(scenes[number], expression, number))
+        if len(items) == count:
+            break
+    return items
+
+
+def _item(sample: SceneSample, expression: Expression, number: int) -> GroundingItem:
+    target = expression.target
+    others = [i for i in range(len(sample.scene.objects)) if i != target]
+    distractors = sorted(others, key=lambda i: _likeness(sample.scene, target, i), reverse=True)
+    return GroundingItem(
+        sample.image, sample.masks, expression.text, expression.kind, target, tuple(distractors), number
+    )
+
+
+def _likeness(scene: Scene, target: int, other: int) -> tuple[int, bool]:
+    """Attributes that a sentence names most, colour and shape, before size."""
+    one, two = scene.objects[target], scene.objects[other]
+    return (one.colour == two.colour) + (one.shape == two.shape), one.size == two.size
+
+
+def _shares_attribute(scene: Scene, expression: Expression) -> bool:
+    return any(_likeness(scene, expression.target, i)[0] for i in range(len(scene.objects)) if i != expression.target)
