@@ -7,6 +7,8 @@ itself is quick, loads no PyTorch and touches no network. What is not here is re
 >>> import refam_analysis as ra
 >>> "load_model" in dir(ra)
 True
+>>> ra.Scenes is ra.scenes.Scenes
+True
 """
 
 from __future__ import annotations
@@ -15,19 +17,75 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refam_analysis import analysis, errors, evaluation, figures, models, prompts, recording, scenes, segmentation
+    from refam_analysis.analysis import detect_sinks
     from refam_analysis.errors import RefamError
+    from refam_analysis.models import DiffusionModel, TokenLayout, load_image, load_model
+    from refam_analysis.prompts import (
+        DEFAULT_MAGNETS,
+        STOP_WORDS,
+        EmptyExpressionError,
+        Prompt,
+        PromptTooLongError,
+        Token,
+        make_prompt,
+    )
+    from refam_analysis.recording import Recorder, Recording, load_recording, record, record_batch
+    from refam_analysis.scenes import Expression, Scenes, SceneSample
 
 __version__ = "0.1.0"
 
+_ROOMS = ("analysis", "errors", "evaluation", "figures", "models", "prompts", "recording", "scenes", "segmentation")
+"""Rooms that are reached as attributes of the package."""
+
 _HOMES = {
+    "DEFAULT_MAGNETS": "prompts",
+    "DiffusionModel": "models",
+    "EmptyExpressionError": "prompts",
+    "Expression": "scenes",
+    "Prompt": "prompts",
+    "PromptTooLongError": "prompts",
+    "Recorder": "recording",
+    "Recording": "recording",
     "RefamError": "errors",
+    "STOP_WORDS": "prompts",
+    "SceneSample": "scenes",
+    "Scenes": "scenes",
+    "Token": "prompts",
+    "TokenLayout": "models",
+    "detect_sinks": "analysis",
+    "load_image": "models",
+    "load_model": "models",
+    "load_recording": "recording",
+    "make_prompt": "prompts",
+    "record": "recording",
+    "record_batch": "recording",
 }
 """Public name -> the room that has it."""
 
-_ROOMS = ("errors",)
-"""Rooms that are reached as attributes of the package."""
-
-__all__ = ["RefamError"]
+__all__ = [
+    "DEFAULT_MAGNETS",
+    "DiffusionModel",
+    "EmptyExpressionError",
+    "Expression",
+    "Prompt",
+    "PromptTooLongError",
+    "Recorder",
+    "Recording",
+    "RefamError",
+    "STOP_WORDS",
+    "SceneSample",
+    "Scenes",
+    "Token",
+    "TokenLayout",
+    "detect_sinks",
+    "load_image",
+    "load_model",
+    "load_recording",
+    "make_prompt",
+    "record",
+    "record_batch",
+]
 
 
 def __getattr__(name: str) -> Any:
