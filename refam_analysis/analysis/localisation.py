@@ -16,7 +16,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from refam_analysis.analysis.statistics import NoRecordingsError, bootstrap_interval, scene_mean
+from refam_analysis.analysis.positions import positions
+from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
+from refam_analysis.analysis.units import block_numbers, each_recording, same_blocks
 from refam_analysis.errors import RefamError
 
 if TYPE_CHECKING:
@@ -145,14 +147,14 @@ def content_maps(
     if normalisation == "text_share":
         text = maps.sum("token")
         maps = (maps / text.where(text > 0)).fillna(0.0)
-    chosen = np.isin(maps["kind"].values, list(kinds))
+    chosen = positions(maps, "token")["kind"].isin(list(kinds)).to_numpy()
     if not chosen.any():
         raise MaskError(f"The prompt has no token of the kinds {', '.join(kinds)}, so there is no map to judge.")
     return maps.isel(token=np.flatnonzero(chosen)).mean(["step", "head", "token"])
 
 
 def localisation_by_block(
-    recordings: Iterable[Recording],
+    recordings: Recording | Iterable[Recording],
     masks: Iterable[ArrayLike],
     *,
     direction: Literal["image_to_text", "text_to_image"] = "image_to_text",
@@ -165,8 +167,8 @@ def localisation_by_block(
     """How well each block's content map finds the object that the sentence means, over scenes.
 
     Args:
-        recordings: one a scene, read one after the other.
-        masks: the target's mask of each, bool.
+        recordings: one, or one a scene, read one after the other.
+        masks: the target's mask of each, bool, in the same order.
         direction: see :func:`content_maps`.
         normalisation: see :func:`content_maps`.
         kinds: see :func:`content_maps`.
@@ -180,22 +182,24 @@ def localisation_by_block(
 
     Raises:
         NoRecordingsError: no recording was given.
-        MaskError: see :func:`average_precision`; or fewer masks than recordings.
+        RecordingsDifferError: the recordings are not of the same blocks.
+        MaskError: see :func:`average_precision`.
+        ValueError: not as many masks as recordings.
     """
     scenes: list[Floats] = []
-    blocks: list[int] = []
-    for recording, mask in zip(recordings, masks, strict=True):
+    blocks: list[int] | None = None
+    for recording, mask in zip(each_recording(recordings), masks, strict=True):
         maps = content_maps(recording, direction=direction, normalisation=normalisation, kinds=kinds)
-        blocks = [int(block) for block in maps["block"].values]
+        blocks = same_blocks(blocks, block_numbers(maps))
         scenes.append(np.array([[float(f(m, mask)) for f in MEASURES.values()] for m in maps.values]))
-    if not scenes:
-        raise NoRecordingsError
     values = np.stack(scenes)
     flat = np.where(np.isfinite(values), values, np.nan).reshape(len(scenes), -1)
     low, high = bootstrap_interval(flat, confidence=confidence, resamples=resamples, seed=seed)
-    rows = pd.MultiIndex.from_product([blocks, list(MEASURES)], names=["block", "measure"])
+    rows = pd.MultiIndex.from_product([blocks or [], list(MEASURES)], names=["block", "measure"])
     table = pd.DataFrame({"value": scene_mean(flat), "low": low, "high": high}, index=rows).reset_index()
-    return table.assign(scenes=np.isfinite(flat).sum(axis=0))
+    table["scenes"] = np.isfinite(flat).sum(axis=0)
+    table.attrs["confidence"] = confidence
+    return table
 
 
 def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

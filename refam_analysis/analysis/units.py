@@ -1,0 +1,99 @@
+"""One recording or many: how every function of this room walks over them and checks that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import xarray as xr
+
+from refam_analysis.analysis.positions import SIDES, Side, positions
+from refam_analysis.analysis.statistics import NoRecordingsError
+from refam_analysis.errors import RefamError
+from refam_analysis.recording.recording import Recording
+
+
+class RecordingsDifferError(RefamError, ValueError):
+    """Recordings that are to be summarised together are not of the same blocks, sides or scenes."""
+
+
+def each_recording(recordings: Recording | Iterable[Recording]) -> Iterator[Recording]:
+    """The recordings one after the other, whether one was given or many.
+
+    Args:
+        recordings: one, or any iterable, which is read once.
+
+    Yields:
+        Each recording.
+
+    Raises:
+        NoRecordingsError: there is none.
+    """
+    empty = True
+    for recording in (recordings,) if isinstance(recordings, Recording) else recordings:
+        empty = False
+        yield recording
+    if empty:
+        raise NoRecordingsError
+
+
+def block_numbers(array: xr.DataArray) -> list[int]:
+    """The numbers of the blocks along ``block``."""
+    return [int(number) for number in array["block"].values]
+
+
+def same_blocks(before: list[int] | None, blocks: list[int]) -> list[int]:
+    """The blocks of a recording, which have to be those of the recordings before it.
+
+    Args:
+        before: None for the first recording.
+        blocks: of this one.
+
+    Returns:
+        ``blocks``.
+
+    Raises:
+        RecordingsDifferError: they differ.
+    """
+    if before is not None and before != blocks:
+        raise RecordingsDifferError(
+            f"One recording has the blocks {before}, another {blocks}. Record all with the same model and blocks=, or "
+            "narrow them with recording.select(blocks=...)."
+        )
+    return blocks
+
+
+def query_sides(recording: Recording) -> list[Side]:
+    """The sides that the model has queries of, as far as received mass was kept or can be had from the full attention.
+
+    Args:
+        recording: with ``received_from_text`` and ``received_from_image``, or ``full``.
+
+    Returns:
+        Text, image, or both. A side is left out only when the recording says that the model has none.
+
+    Raises:
+        QuantityMissingError: a side's received mass was not kept.
+    """
+    sides: list[Side] = []
+    for side in SIDES:
+        name = f"received_from_{side}"
+        if name in recording:
+            sides.append(side)
+        elif "full" in recording:
+            if (positions(recording["full"], "query")["side"] == side).any():
+                sides.append(side)
+        elif name not in recording.attrs.get("absent", {}):
+            recording[name]
+    if not sides:
+        recording["received_from_image"]
+    return sides
+
+
+def number_of_keys(recording: Recording) -> int:
+    """How many keys each query attends over: the base of normalised entropy.
+
+    Args:
+        recording: any.
+    """
+    sizes = recording.dataset.sizes
+    return int(sizes["key"] if "key" in sizes else sizes["query"])

@@ -1,0 +1,163 @@
+"""The one look of every figure: colours by token kind, a scale for heat, and small helpers for labels.
+
+Colours are Okabe and Ito's (with two greys), which readers with any of the common colour deficiencies tell apart; where two of them
+are equally light, so that print in grey would lose them, markers, dashes and hatches differ too. Figures stand on a
+paper of their own, neutral and opaque, so that their ink is readable on a light page and on a dark one. What is
+drawn is in the other files of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+PAPER = "#f7f6f3"
+INK = "#2b2b2b"
+FAINT = "#8a8a86"
+HEAT_COLOURS = "magma"
+"""Of every map and matrix: lightness rises with the value, so it is right in grey as well."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one group is drawn: its colour, and what tells it apart without colour."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+    hatch: str
+
+
+KIND_LOOKS: dict[str, Look] = {
+    "content": Look("#0072B2", "o", (), ""),
+    "magnet": Look("#D55E00", "D", (4, 1.5), "//"),
+    "stop": Look("#E69F00", "s", (1, 1), ".."),
+    "punctuation": Look("#3d3d3d", "P", (3, 1, 1, 1), "++"),
+    "special": Look("#CC79A7", "^", (6, 2), "xx"),
+    "padding": Look("#8c8c8c", "v", (2, 2), "\\\\"),
+    "template": Look("#56B4E9", "X", (5, 1, 1, 1, 1, 1), "oo"),
+    "unknown": Look("#56B4E9", "X", (5, 1, 1, 1, 1, 1), "oo"),
+    "image": Look("#009E73", "h", (8, 2, 2, 2), "--"),
+    "other": Look("#b8b4a8", "p", (1, 3), "**"),
+}
+"""Token kinds in the order in which figures list them; ``image`` stands for every image token."""
+
+SIDE_LOOKS: dict[str, Look] = {"text": KIND_LOOKS["content"], "image": KIND_LOOKS["magnet"]}
+"""The two sides that queries come from."""
+
+SERIES_LOOKS: tuple[Look, ...] = tuple(KIND_LOOKS[kind] for kind in ("content", "magnet", "image", "special", "stop"))
+"""For series that are neither kinds nor sides, in order."""
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw in the library's style inside the ``with``, and leave matplotlib as it was after it.
+
+    >>> with figure_style():
+    ...     mpl.rcParams["figure.facecolor"] == PAPER
+    True
+    """
+    settings = {
+        "figure.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "axes.facecolor": PAPER,
+        "figure.dpi": 110,
+        "savefig.dpi": 160,
+        "savefig.bbox": "tight",
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9.5,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "axes.axisbelow": True,
+        "grid.color": "#d9d7d0",
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 4.5,
+        "hatch.linewidth": 0.6,
+        "image.interpolation": "nearest",
+        "figure.constrained_layout.use": True,
+        **{name: INK for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def sample_size(counts: ArrayLike) -> str:
+    """How many scenes a table rests on, as every figure writes it.
+
+    >>> sample_size([40, 40]), sample_size([3, 40])
+    ('n = 40 scenes', 'n = 3 to 40 scenes')
+    """
+    numbers = np.asarray(counts)
+    low, high = int(numbers.min()), int(numbers.max())
+    scenes = "scene" if high == 1 else "scenes"
+    return f"n = {high} {scenes}" if low == high else f"n = {low} to {high} {scenes}"
+
+
+def statement(table: pd.DataFrame) -> str:
+    """What the line under a figure says about its table: how many scenes, and which interval.
+
+    >>> table = pd.DataFrame({"scenes": [8, 8]})
+    >>> table.attrs["confidence"] = 0.95
+    >>> statement(table)
+    'n = 8 scenes, 95 % interval over scenes'
+    """
+    confidence = table.attrs.get("confidence")
+    interval = f"{confidence:.0%}".replace("%", " % interval") if confidence else "interval"
+    single = int(np.asarray(table["scenes"]).max()) < 2
+    return sample_size(table["scenes"]) + (", no interval" if single else f", {interval} over scenes")
+
+
+def non_overlapping(positions: Sequence[float], spacing: float) -> NDArray[np.intp]:
+    """Which labels to keep so that no two are nearer than ``spacing``, from the first on.
+
+    Args:
+        positions: of the labels, ascending, in any unit.
+        spacing: in the same unit.
+
+    Returns:
+        The indices that are kept.
+
+    >>> non_overlapping([0.0, 1.0, 2.0, 10.0], spacing=2.0).tolist()
+    [0, 2, 3]
+    """
+    kept: list[int] = []
+    for index, position in enumerate(positions):
+        if not kept or position - positions[kept[-1]] >= spacing:
+            kept.append(index)
+    return np.array(kept, dtype=np.intp)
+
+
+def label_spacing(axes: Axes, span: float, *, vertical: bool) -> float:
+    """The room that one line of tick label needs on an axis of ``span`` data units, in data units.
+
+    Labels of the x axis are turned by 90 degrees, so both axes need the height of a line.
+    """
+    figure = axes.get_figure()
+    assert figure is not None
+    box = axes.get_position()
+    width, height = figure.get_size_inches()
+    inches = box.height * height if vertical else box.width * width
+    points = mpl.font_manager.FontProperties(size=mpl.rcParams["xtick.labelsize"]).get_size_in_points()
+    return span * 1.25 * points / 72.0 / max(float(inches), 1e-6)
+
+
+def picture_axes(axes: Axes) -> Axes:
+    """Axes for a picture: no ticks, no frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
