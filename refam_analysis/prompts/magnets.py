@@ -18,7 +18,8 @@ DEFAULT_MAGNETS: tuple[str, ...] = (".", "a", "with", "red", "green", "blue", "y
 
 COLOUR_WORDS: frozenset[str] = frozenset(
     "red orange yellow green blue purple pink white black gray grey brown teal navy cyan magenta violet indigo "
-    "turquoise beige maroon crimson scarlet gold golden silver olive lime tan khaki ivory cream coral salmon lavender".split()
+    "turquoise beige maroon crimson scarlet gold golden silver olive lime tan khaki ivory cream coral salmon "
+    "lavender".split()
 )
 """A magnet among these is not appended when the expression itself names the colour: it would draw mass for real."""
 

@@ -176,4 +176,4 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
         is_fast = False
 
     with pytest.raises(SlowTokenizerError, match="Slow reports no character offsets"):
-        align_tokens(make_prompt("ring"), Slow(), length=8, encoder="slow")  # type: ignore[arg-type]
+        align_tokens(make_prompt("ring"), Slow(), length=8, encoder="slow")

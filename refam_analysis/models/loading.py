@@ -1,0 +1,171 @@
+"""Loading: the embedded model, a model of the hub, a local folder or a live pipeline becomes a model of its family.
+
+A new family is one row of ``FAMILIES``. Only safetensors are read, never pickled weights; a local folder needs no
+network. Which part a folder lacks is said before anything is loaded (`folders`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from refam_analysis.errors import RefamError
+from refam_analysis.models.base import DiffusionModel, ModelDefaults
+from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
+from refam_analysis.weights import embedded_folder
+
+FAMILIES: Mapping[str, str] = MappingProxyType({"FluxPipeline": "refam_analysis.models.flux:FluxModel"})
+"""Class of the diffusers pipeline, and where the class of its family is."""
+
+_OWN_SETTINGS = "refam.json"
+
+
+class UnsupportedModelError(RefamError, TypeError):
+    """The pipeline is of a family that is not known here."""
+
+    def __init__(self, pipeline_class: str) -> None:
+        super().__init__(
+            f"A {pipeline_class} is not supported. Give one of {', '.join(FAMILIES)}, or use Recorder on its "
+            "transformer with a TokenLayout."
+        )
+
+
+def load_model(
+    source: str | Path | DiffusionPipeline,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> DiffusionModel:
+    """Load a diffusion transformer with its text encoders and its autoencoder.
+
+    Args:
+        source: "embedded" for the small model that ships with the package; an id of the model hub, which is downloaded;
+            a folder in diffusers' format; or a pipeline that is already in memory, whose parts are used as they are
+            (with its offloading, quantisation and device map).
+        device: where to compute; the CPU when left out, and for a live pipeline where it is.
+        dtype: of all parts. When left out, the embedded model and everything on the CPU is computed in float32 and
+            a model on another device in bfloat16; a live pipeline stays as it is.
+
+    Raises:
+        MissingWeightsError: the package came without the embedded model.
+        ModelFolderError: no such folder, or a part of it is missing or broken; the message names it.
+        UnsupportedModelError: a family that is not known here.
+    """
+    if isinstance(source, DiffusionPipeline):
+        if device is not None or dtype is not None:
+            source.to(device=device, dtype=dtype)
+        name = getattr(source.config, "_name_or_path", None) or type(source).__name__
+        return _model(source, {}, name=str(name), revision=None)
+    folder, revision = _folder(str(source))
+    _family_class(check_folder(folder)["_class_name"])  # before the weights are read
+    settings = read_json(folder / _OWN_SETTINGS) if (folder / _OWN_SETTINGS).is_file() else {}
+    device = torch.device(device or "cpu")
+    dtype = dtype or (torch.float32 if settings or device.type == "cpu" else torch.bfloat16)
+    pipeline = _load_pipeline(folder, dtype).to(device)
+    return _model(pipeline, settings, name=str(source), revision=revision)
+
+
+def _folder(source: str) -> tuple[Path, str | None]:
+    """Where the files are, and the revision of a model of the hub."""
+    if source == "embedded":
+        return embedded_folder("embedded-dit"), None
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path, None
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.exists():
+        raise ModelFolderError(path, "there is no such folder")
+    try:
+        _family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
+        folder = Path(DiffusionPipeline.download(source, use_safetensors=True))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(path, f"there is no such folder, and the hub does not give it ({error})") from error
+    return folder, folder.name
+
+
+def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    index = read_json(folder / "model_index.json")
+    with _quiet():
+        parts = {
+            part: _load_part(folder, part, library, class_name, dtype)
+            for part, (library, class_name) in ((k, v) for k, v in index.items() if isinstance(v, list) and v[0])
+            if _has_weights(library, class_name)
+        }
+        pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, dtype=dtype, **parts)
+    # None: no bar where nobody watches, such as in a log or in a notebook that is executed for the book.
+    pipeline.set_progress_bar_config(disable=None)
+    return pipeline
+
+
+def _has_weights(library: str, class_name: str) -> bool:
+    found = getattr(importlib.import_module(library), class_name, None) if library in _LIBRARIES else None
+    return isinstance(found, type) and issubclass(found, torch.nn.Module)
+
+
+_LIBRARIES = ("diffusers", "transformers")
+
+
+def _load_part(folder: Path, part: str, library: str, class_name: str, dtype: torch.dtype) -> torch.nn.Module:
+    """One part with weights. The libraries fill what a file lacks with random numbers; here that is an error."""
+    part_class = getattr(importlib.import_module(library), class_name)
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    try:
+        module, report = part_class.from_pretrained(folder / part, dtype=dtype, **options)
+    except Exception as error:
+        raise ModelFolderError(folder, f"its {part}/ cannot be loaded ({type(error).__name__}: {error})") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelFolderError(folder, f"the weights in {part}/ lack {len(missing)} tensors, such as {missing[0]}")
+    return module
+
+
+def _model(
+    pipeline: DiffusionPipeline, settings: Mapping[str, Any], *, name: str, revision: str | None
+) -> DiffusionModel:
+    known = [base.__name__ for base in type(pipeline).__mro__ if base.__name__ in FAMILIES]
+    family = _family_class(known[0] if known else type(pipeline).__name__)
+    defaults = family.pipeline_defaults(pipeline)
+    return family(pipeline, _with_settings(defaults, settings), name=name, revision=revision)
+
+
+def _family_class(pipeline_class: str) -> type[DiffusionModel]:
+    if pipeline_class not in FAMILIES:
+        raise UnsupportedModelError(pipeline_class)
+    module, _, name = FAMILIES[pipeline_class].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _with_settings(defaults: ModelDefaults, settings: Mapping[str, Any]) -> ModelDefaults:
+    """The family's defaults, overridden by the folder's ``refam.json``."""
+    height, width = settings.get("image_size", defaults.image_size)
+    return ModelDefaults(
+        image_size=(int(height), int(width)),
+        text_length=int(settings.get("text_length", defaults.text_length)),
+        steps=int(settings.get("steps", defaults.steps)),
+        guidance=float(settings.get("guidance", defaults.guidance)),
+        grounding=MappingProxyType(dict(settings.get("grounding", {}))),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars and remarks away, such as that AutoencoderTiny is no AutoencoderKL."""
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, (verbosity, had_bar) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if had_bar:
+                library.enable_progress_bar()

@@ -1,0 +1,36 @@
+"""Where the weights that ship with the package lie. Loading them is the business of the rooms that use them."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from refam_analysis.errors import RefamError
+
+
+class MissingWeightsError(RefamError, FileNotFoundError):
+    """Weights that should ship with the package are not there."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(
+            f"The embedded weights {name!r} are missing: there is no folder {folder}. "
+            "Install the package again, or train them with `python -m refam_analysis.training`."
+        )
+
+
+def embedded_folder(name: str) -> Path:
+    """The folder of one set of embedded weights.
+
+    Args:
+        name: "embedded-dit" or "embedded-sam".
+
+    Raises:
+        MissingWeightsError: the package was installed, or checked out, without them.
+
+    >>> embedded_folder("embedded-cat")
+    Traceback (most recent call last):
+    ...
+    refam_analysis.weights.MissingWeightsError: The embedded weights 'embedded-cat' are missing: there is no ...
+    """
+    folder = Path(str(files("refam_analysis.weights"))) / "data" / name
+    if not folder.is_dir():
+        raise MissingWeightsError(name, folder)
+    return folder
