@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -102,7 +102,8 @@ def grounding_accuracy(
         magnets: appended to every expression.
         sources: which of :data:`SOURCES`.
         batch_size: items a forward pass. The outcome does not depend on it, but for the rounding of matrix products.
-        seed: item i has the noise of seed + i times settings.seeds; also seeds the untrained weights and the exchange of expressions.
+        seed: item i has the noise of seed + i times settings.seeds; also of the untrained weights and of the exchange
+            of expressions.
         progress: show a bar.
 
     Raises:
@@ -186,13 +187,14 @@ def untrained(model: DiffusionModel, seed: int = 0) -> DiffusionModel:
         model: left unchanged.
         seed: of the weights.
     """
-    trained = model.transformer
+    trained: Any = model.transformer
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fresh = type(trained).from_config(trained.config)  # type: ignore[operator]
-    result = copy.copy(model)
+        fresh = type(trained).from_config(trained.config)
     weight = next(trained.parameters())
-    result.transformer = fresh.to(device=weight.device, dtype=weight.dtype).eval()
+    fresh = fresh.to(weight.device) if fresh.dtype == weight.dtype else fresh.to(weight.device, weight.dtype)
+    result = copy.copy(model)
+    result.transformer = fresh.eval()
     return result
 
 

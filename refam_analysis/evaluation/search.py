@@ -175,10 +175,10 @@ class _Search:
         pictures, weights = hashlib.sha256(), hashlib.sha256()
         for item in self.items:
             pictures.update(repr((item.expression, item.target, item.distractors)).encode())
-            pictures.update(np.ascontiguousarray(item.image))
+            pictures.update(item.image.tobytes())
         for name, tensor in self.model.transformer.state_dict().items():
             start = tensor.detach().flatten()[:64].float().cpu().numpy()
-            weights.update(name.encode() + np.ascontiguousarray(start).tobytes())
+            weights.update(name.encode() + start.tobytes())
         space = {name: value for name, value in dataclasses.asdict(self.space).items() if name != "noise_levels"}
         described = {
             "model": self.model.name,
