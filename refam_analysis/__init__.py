@@ -17,7 +17,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refam_analysis import analysis, errors, evaluation, figures, models, prompts, recording, scenes, segmentation
+    from refam_analysis import analysis as analysis
+    from refam_analysis import errors as errors
+    from refam_analysis import evaluation as evaluation
+    from refam_analysis import figures as figures
+    from refam_analysis import models as models
+    from refam_analysis import prompts as prompts
+    from refam_analysis import recording as recording
+    from refam_analysis import scenes as scenes
+    from refam_analysis import segmentation as segmentation
     from refam_analysis.analysis import detect_sinks
     from refam_analysis.errors import RefamError
     from refam_analysis.models import DiffusionModel, TokenLayout, load_image, load_model
