@@ -63,6 +63,7 @@ def hard_items(
     kinds: Sequence[ExpressionKind] = ("attribute", "location"),
     objects: int = 3,
     size: int = 96,
+    skip: int = 0,
 ) -> list[GroundingItem]:
     """Scenes in which some distractor shares the target's colour or shape, so that one attribute is not enough.
 
@@ -72,6 +73,7 @@ def hard_items(
         kinds: of expressions, in equal shares: kind i has item i, i + len(kinds), ...
         objects: in every scene.
         size: height and width in pixels.
+        skip: leave out so many items first.
 
     >>> items = hard_items("validation", 4, size=48)
     >>> [item.kind for item in items], [len(item.distractors) for item in items]
@@ -83,18 +85,17 @@ def hard_items(
             f"item, two objects and one kind."
         )
     options = SceneOptions(objects=(objects, objects), shared_attribute=True)
-    scenes = Scenes(split, length=100 * count, size=size, options=options, kinds=kinds, balanced=True)
-    items: list[GroundingItem] = []
+    scenes = Scenes(split, length=100 * (skip + count), size=size, options=options, kinds=kinds, balanced=True)
+    chosen: list[tuple[int, Expression]] = []
     for number in range(len(scenes)):
-        if number % len(kinds) != len(items) % len(kinds):
+        if len(chosen) == skip + count:
+            break
+        if number % len(kinds) != len(chosen) % len(kinds):
             continue
         scene, (expression,) = scenes.draw(number)
-        if not _shares_attribute(scene, expression):
-            continue
-        items.append(_item(scenes[number], expression, number))
-        if len(items) == count:
-            break
-    return items
+        if _shares_attribute(scene, expression):
+            chosen.append((number, expression))
+    return [_item(scenes[number], expression, number) for number, expression in chosen[skip:]]
 
 
 def _item(sample: SceneSample, expression: Expression, number: int) -> GroundingItem:

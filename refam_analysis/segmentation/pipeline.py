@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def segment(
     expression: str,
     *,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
-    segmenter: str | Segmenter = "embedded",
+    segmenter: str | Path | Segmenter = "embedded",
     settings: HeatmapSettings | None = None,
     seed: int = 0,
 ) -> SegmentationResult:
@@ -72,7 +73,7 @@ def segment(
         image: anything that ``load_image`` reads; the model sees it resized to its own size.
         expression: what to look for, such as "the red circle on the left".
         magnets: appended to the expression and never read; ``()`` for none.
-        segmenter: a name, or a segmenter that is there already (loading once serves many calls).
+        segmenter: what ``load_segmenter`` takes. To load one once for many calls, give the loaded one.
         settings: how the heatmap is read; None for what the model brings, or else the documented defaults.
         seed: of the noise; further draws (``settings.seeds``) take the seeds after it.
 

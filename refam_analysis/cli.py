@@ -1,0 +1,246 @@
+"""``refam``: the library from a shell. Options in, one library call, a file out; nothing is decided here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from refam_analysis.errors import RefamError
+from refam_analysis.prompts.magnets import DEFAULT_MAGNETS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from refam_analysis.segmentation import SegmentationResult
+
+
+class OutputError(RefamError, OSError):
+    """A file that should be written cannot be."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{str(path)!r} cannot be written: {reason}. Give another path.")
+
+
+class _Commands(TyperGroup):
+    """Tells what was wrong with the input in one sentence, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RefamError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="refam",
+    cls=_Commands,
+    help="Look into the attention of diffusion transformers, and turn it into masks.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+ImageOption = Annotated[Path, typer.Option(help="The picture: PNG, JPEG, WebP or TIFF.")]
+ExpressionOption = Annotated[str, typer.Option(help='What to look for, such as "the red circle on the left".')]
+ModelOption = Annotated[
+    str, typer.Option(help='"embedded", a name on the model hub, or a folder.', envvar="REFAM_MODEL")
+]
+MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
+SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
+
+_MAGNETS = " ".join(DEFAULT_MAGNETS)
+
+
+@app.command()
+def segment(
+    image: ImageOption,
+    expression: ExpressionOption,
+    out: Annotated[Path, typer.Option(help="The mask: black and white, of the picture's size.")],
+    model: ModelOption = "embedded",
+    magnets: MagnetsOption = _MAGNETS,
+    segmenter: Annotated[str, typer.Option(help='"embedded", or the folder of a small Sam.')] = "embedded",
+    seed: SeedOption = 0,
+    overlay: Annotated[Path | None, typer.Option(help="Also draw the mask and the point over the picture.")] = None,
+) -> None:
+    """Find the object that a sentence refers to, and write its mask."""
+    for path in (out, overlay):
+        _check_picture_path(path)
+    with _progress("loading the model", "reading its attention", "writing") as step:
+        from refam_analysis import models, segmentation
+
+        loaded = models.load_model(model)
+        step()
+        result = segmentation.segment(
+            loaded, image, expression, magnets=magnets.split(), segmenter=segmenter, seed=seed
+        )
+        step()
+        _write_mask(result.mask, out)
+        if overlay is not None:
+            _draw_overlay(result, overlay)
+        step()
+    x, y = result.point
+    typer.echo(f"{out}: {result.mask.sum()} pixels around the point ({x:g}, {y:g}), "
+               f"predicted IoU {result.stages['scores'].max():.2f}")  # fmt: skip
+
+
+@app.command()
+def record(
+    image: ImageOption,
+    expression: ExpressionOption,
+    out: Annotated[Path, typer.Option(help="The recording: a zarr folder that is not there yet.")],
+    model: ModelOption = "embedded",
+    magnets: MagnetsOption = "",
+    noise_level: Annotated[
+        list[float], typer.Option(help="0 is the picture, 1 noise alone; give several for steps.")
+    ] = [0.6],  # noqa: B006, E501
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")
+    ] = None,
+    block: Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Record what every block of the model attends to, for one picture and one sentence."""
+    if out.exists():
+        raise OutputError(out, "something is there already")
+    with _progress("loading the model", "recording", "writing") as step:
+        from refam_analysis import models, recording
+
+        loaded = models.load_model(model)
+        step()
+        recorded = recording.record(
+            loaded, image, expression, magnets=magnets.split(), noise_level=noise_level, seed=seed,
+            keep=keep or None, blocks=block or None,
+        )  # fmt: skip
+        step()
+        recorded.save(out)
+        step()
+    typer.echo(f"{out}: {recorded!r}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The figure.")] = Path("refam-demo.png"),
+    scene: Annotated[int, typer.Option(help="Which scene of the test split.", min=0, max=9999)] = 0,
+    model: ModelOption = "embedded",
+    magnets: MagnetsOption = _MAGNETS,
+    segmenter: Annotated[str, typer.Option(help='"embedded", or the folder of a small Sam.')] = "embedded",
+    seed: SeedOption = 0,
+) -> None:
+    """Draw a scene, find one of its objects by a sentence, and write the figure of the whole path."""
+    _check_picture_path(out)
+    with _progress("loading the model", "reading its attention", "drawing") as step:
+        from refam_analysis import evaluation, models, segmentation
+
+        (item,) = evaluation.hard_items("test", 1, skip=scene)
+        loaded = models.load_model(model)
+        step()
+        result = segmentation.segment(
+            loaded, item.image, item.expression, magnets=magnets.split(), segmenter=segmenter, seed=seed
+        )
+        step()
+        truth = item.masks[item.target]
+        _draw_pipeline(result, truth, out)
+        step()
+    found = "on" if evaluation.points_on([result.point], [truth])[0] else "off"
+    typer.echo(f'{out}: "{item.expression}", point {found} the target, '
+               f"IoU of the mask {evaluation.mean_iou([result.mask], [truth]):.2f}")  # fmt: skip
+
+
+@contextmanager
+def _progress(*steps: str) -> Iterator[Any]:
+    """A bar over named steps on a terminal, nothing elsewhere. Calling what it gives ends a step."""
+    from tqdm import tqdm
+
+    names = iter(steps)
+    with tqdm(total=len(steps), desc=next(names), bar_format="{desc}: {n}/{total} [{elapsed}]", disable=None) as bar:
+
+        def end_step() -> None:
+            bar.update()
+            bar.set_description_str(next(names, "done"))
+
+        yield end_step
+
+
+def _check_picture_path(path: Path | None) -> None:
+    """Refuse before the work starts what could not be written after it."""
+    from PIL import Image
+
+    if path is None:
+        return
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise OutputError(path, "its ending names no picture format, such as .png")
+    if path.is_dir():
+        raise OutputError(path, "it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(path, f"its folder cannot be made ({error.strerror})") from error
+
+
+def _write_mask(mask: NDArray[np.bool_], path: Path) -> None:
+    from PIL import Image
+
+    try:
+        Image.fromarray(mask.astype("uint8") * 255).save(path)
+    except OSError as error:
+        raise OutputError(path, str(error)) from error
+
+
+def _draw_overlay(result: SegmentationResult, path: Path) -> None:
+    from refam_analysis import figures
+
+    height, width = result.mask.shape
+    with _figure(path, (6.0, 6.0 * height / width)) as figure:
+        figures.mask_overlay(figure.subplots(), result.stages["image"], result.mask, point=result.point)
+
+
+def _draw_pipeline(result: SegmentationResult, truth: NDArray[np.bool_], path: Path) -> None:
+    from refam_analysis import figures
+
+    tokens = result.stages["token_maps"]
+    shown = tokens[[kind not in ("special", "padding", "template") for kind in tokens["kind"].values]]
+    columns = min(8, len(shown) + 3)
+    rows = math.ceil((len(shown) + 3) / columns)
+    with _figure(path, (1.7 * columns, 2.2 * rows)) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+        for unused in axes[len(shown) + 3 :]:
+            unused.remove()
+        figures.pipeline_figure(
+            axes[: len(shown) + 3],
+            image=result.stages["image"],
+            expression=result.stages["prompt"].expression,
+            maps=shown,
+            words=[str(text) for text in shown["text"].values],
+            kinds=[str(kind) for kind in shown["kind"].values],
+            heatmap=result.heatmap,
+            point=result.point,
+            mask=result.mask,
+            truth=truth,
+        )
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure without a window, written when it is done."""
+    from matplotlib.figure import Figure
+
+    from refam_analysis.figures import figure_style
+
+    with figure_style():
+        figure = Figure(figsize=size)
+        yield figure
+        try:
+            figure.savefig(path)
+        except (OSError, ValueError) as error:
+            raise OutputError(path, str(error)) from error
+
+
+if __name__ == "__main__":
+    app()
