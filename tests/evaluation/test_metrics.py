@@ -88,7 +88,9 @@ def test_overall_iou_is_the_iou_of_all_pixels_laid_side_by_side(pairs: list[tupl
 
 
 @given(PAIRS, st.sampled_from([0.008, 0.2, 1, 2, 2.5]))
-def test_contour_accuracy_follows_the_definition_of_davis(pair: tuple[np.ndarray, np.ndarray], tolerance: float) -> None:
+def test_contour_accuracy_follows_the_definition_of_davis(
+    pair: tuple[np.ndarray, np.ndarray], tolerance: float
+) -> None:
     assert contour_accuracy(*pair, tolerance=tolerance) == pytest.approx(slow_contour(*pair, tolerance), abs=1e-9)
 
 
@@ -118,6 +120,7 @@ def test_a_mask_agrees_fully_with_itself_and_not_at_all_with_its_complement(mask
 @given(PAIRS, st.integers(0, 4), st.integers(0, 4))
 def test_moving_both_masks_together_changes_nothing(pair: tuple[np.ndarray, np.ndarray], down: int, right: int) -> None:
     """Inside a frame of one size, with a margin so that no outline meets the frame."""
+
     def moved(mask: np.ndarray, dy: int, dx: int) -> np.ndarray:
         height, width = mask.shape
         return np.pad(mask, ((2 + dy, 7 - dy), (2 + dx, 7 - dx)))
@@ -172,7 +175,9 @@ def test_no_items_have_no_mean() -> None:
     ],
     ids=["sizes", "numbers"],
 )
-def test_masks_that_cannot_be_paired_are_refused(predicted: list[np.ndarray], true: list[np.ndarray], says: str) -> None:
+def test_masks_that_cannot_be_paired_are_refused(
+    predicted: list[np.ndarray], true: list[np.ndarray], says: str
+) -> None:
     with pytest.raises(MaskShapeError, match=says):
         mean_iou(predicted, true)
 

@@ -12,7 +12,9 @@ from refam_analysis.segmentation.point import HeatmapValueError, peak, peaks, pi
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 9), st.data())
-def test_the_point_is_the_middle_of_the_pixels_of_the_largest_cell(rows: int, columns: int, scale: int, data: st.DataObject) -> None:
+def test_the_point_is_the_middle_of_the_pixels_of_the_largest_cell(
+    rows: int, columns: int, scale: int, data: st.DataObject
+) -> None:
     row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     grid = np.zeros((rows, columns))
     grid[row, column] = 1.0
@@ -50,7 +52,11 @@ def test_rounding_does_not_break_a_plateau() -> None:
     assert peak(flat, (3, 3)) == (1.0, 1.0)
 
 
-@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-9, 9)))
+@given(
+    hnp.arrays(
+        np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-9, 9)
+    )
+)
 def test_many_maps_at_once_give_the_points_of_each(maps: np.ndarray) -> None:
     assert [tuple(point) for point in peaks(maps, (30, 50))] == [peak(one, (30, 50)) for one in maps]
 
