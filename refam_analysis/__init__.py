@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from refam_analysis.recording import Recorder, Recording, load_recording, record, record_batch
     from refam_analysis.scenes import Expression, Scenes, SceneSample
+    from refam_analysis.segmentation import HeatmapSettings, NoContentWordsError, SegmentationResult, heatmap, segment
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,8 @@ _HOMES = {
     "DiffusionModel": "models",
     "EmptyExpressionError": "prompts",
     "Expression": "scenes",
+    "HeatmapSettings": "segmentation",
+    "NoContentWordsError": "segmentation",
     "Prompt": "prompts",
     "PromptTooLongError": "prompts",
     "Recorder": "recording",
@@ -59,15 +62,18 @@ _HOMES = {
     "STOP_WORDS": "prompts",
     "SceneSample": "scenes",
     "Scenes": "scenes",
+    "SegmentationResult": "segmentation",
     "Token": "prompts",
     "TokenLayout": "models",
     "detect_sinks": "analysis",
+    "heatmap": "segmentation",
     "load_image": "models",
     "load_model": "models",
     "load_recording": "recording",
     "make_prompt": "prompts",
     "record": "recording",
     "record_batch": "recording",
+    "segment": "segmentation",
 }
 """Public name -> the room that has it."""
 
@@ -76,6 +82,8 @@ __all__ = [
     "DiffusionModel",
     "EmptyExpressionError",
     "Expression",
+    "HeatmapSettings",
+    "NoContentWordsError",
     "Prompt",
     "PromptTooLongError",
     "Recorder",
@@ -84,15 +92,18 @@ __all__ = [
     "STOP_WORDS",
     "SceneSample",
     "Scenes",
+    "SegmentationResult",
     "Token",
     "TokenLayout",
     "detect_sinks",
+    "heatmap",
     "load_image",
     "load_model",
     "load_recording",
     "make_prompt",
     "record",
     "record_batch",
+    "segment",
 ]
 
 
