@@ -1,0 +1,63 @@
+"""Recording: what runs inside the forward pass, exact reductions of its attention, and the labelled result.
+
+`record` composes a model with a :class:`Recorder`; the Recorder listens to a bare transformer through hooks (`blocks`,
+`passes`) and a function mode (`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and
+reduces the attention without ever holding it (`reductions`, `chunks`); what comes out is a :class:`Recording`
+(`recording`, `labels`, `storage`). What a recording means is the business of `analysis`.
+"""
+
+from refam_analysis.recording.attention_calls import UnsupportedAttentionError
+from refam_analysis.recording.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
+from refam_analysis.recording.passes import (
+    BatchChangedError,
+    BlockOrderError,
+    LayoutMismatchError,
+    MissedAttentionError,
+)
+from refam_analysis.recording.quantities import DEFAULT_KEEP, QUANTITIES, QuantityMissingError, UnknownQuantityError
+from refam_analysis.recording.record import record, record_batch
+from refam_analysis.recording.recorder import (
+    NothingRecordedError,
+    NotOneRecordingError,
+    OtherThreadError,
+    Recorder,
+    RecorderBusyError,
+)
+from refam_analysis.recording.recording import Recording, UnknownWordError, load_recording
+from refam_analysis.recording.storage import (
+    RecordingExistsError,
+    RecordingFormatError,
+    RecordingIncompleteError,
+    RecordingNotFoundError,
+)
+
+__all__ = [
+    "DEFAULT_KEEP",
+    "QUANTITIES",
+    "BatchChangedError",
+    "Block",
+    "BlockCountError",
+    "BlockOrderError",
+    "LayoutMismatchError",
+    "MissedAttentionError",
+    "NoBlocksError",
+    "NotOneRecordingError",
+    "NothingRecordedError",
+    "OtherThreadError",
+    "QuantityMissingError",
+    "Recorder",
+    "RecorderBusyError",
+    "Recording",
+    "RecordingExistsError",
+    "RecordingFormatError",
+    "RecordingIncompleteError",
+    "RecordingNotFoundError",
+    "UnknownBlockError",
+    "UnknownQuantityError",
+    "UnknownWordError",
+    "UnsupportedAttentionError",
+    "find_blocks",
+    "load_recording",
+    "record",
+    "record_batch",
+]

@@ -1,0 +1,158 @@
+"""One call of scaled dot-product attention, as the model made it, and the mode that sees such calls.
+
+Everything that the reductions need is in :class:`AttentionCall`; whoever answers a call (the recorder today,
+interventions later) gets it together with a way to run the model's own kernel, and decides the output. Which block
+is running, and what is kept, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from refam_analysis.errors import RefamError
+
+
+LOWEST_BIAS = -1e3
+"""A query must have some key whose bias is at least this, or none but -inf."""
+
+
+class UnsupportedAttentionError(RefamError, NotImplementedError):
+    """An attention call whose probabilities the recorder cannot state exactly."""
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """The final operands of one call of ``torch.nn.functional.scaled_dot_product_attention``.
+
+    The scores are ``scale * query @ key^T + bias``; their softmax over keys is the attention.
+
+    Attributes:
+        query: (batch, head, query, channel), after norms and positions.
+        key: (batch, key head, key, channel); the number of heads divides that of the query (grouped queries).
+        value: (batch, key head, key, value channel).
+        mask: None; bool, True where a query may attend; or floating point, added to the scores. Broadcasts to
+            (batch, head, query, key).
+        causal: whether query i attends to keys 0..i only. Never together with a mask.
+        scale: factor of the scores.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None = None
+    causal: bool = False
+    scale: float = 1.0
+
+    @property
+    def heads(self) -> int:
+        """Number of query heads."""
+        return self.query.shape[1]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several query heads share one head of keys."""
+        return self.key.shape[1] != self.heads
+
+    @property
+    def score_dtype(self) -> torch.dtype:
+        """In what the scores are computed: float32, or float64 where the model is in float64."""
+        return torch.promote_types(self.query.dtype, torch.float32)
+
+    @cached_property
+    def bias(self) -> torch.Tensor | None:
+        """The mask as what is added to the scores, (1 or batch, 1 or head, 1 or query, 1 or key); None without one."""
+        if self.causal:
+            queries, keys = self.query.shape[-2], self.key.shape[-2]
+            allowed = torch.ones(queries, keys, dtype=torch.bool, device=self.query.device).tril()
+            return _as_additive(allowed, self.query.dtype)[None, None]
+        if self.mask is None:
+            return None
+        is_bool = self.mask.dtype == torch.bool
+        mask = _as_additive(self.mask, self.query.dtype) if is_bool else _checked(self.mask.detach())
+        return mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+
+
+def _checked(mask: torch.Tensor) -> torch.Tensor:
+    """Refuse a row whose every key is masked by a finite number: its scores are lost in that number's rounding."""
+    best = mask.amax(-1)
+    if bool(((best < LOWEST_BIAS) & (best > float("-inf"))).any()):
+        raise UnsupportedAttentionError(
+            f"A query has all its keys masked by finite numbers, the highest being {best.min().item():g}: what it "
+            "attends to is rounding error. Mask with True and False, or with -inf."
+        )
+    return mask
+
+
+def _as_additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+
+
+def read_call(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> AttentionCall:
+    """The call behind the arguments of ``scaled_dot_product_attention``; names and defaults are PyTorch's.
+
+    Raises:
+        UnsupportedAttentionError: dropout, operands that are not (batch, head, token, channel), or heads that do
+            not divide.
+    """
+    if dropout_p > 0:
+        raise UnsupportedAttentionError(
+            f"The attention drops {dropout_p:g} of its probabilities at random, so there is no one attention to "
+            "record. Put the transformer in evaluation mode: transformer.eval()."
+        )
+    if not query.ndim == key.ndim == value.ndim == 4 or query.shape[0] != key.shape[0]:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, key, value))
+        raise UnsupportedAttentionError(
+            f"Only attention over (batch, head, token, channel) is recorded; the query, key and value here have the "
+            f"shapes {shapes}."
+        )
+    heads, key_heads = query.shape[1], key.shape[1]
+    if heads % key_heads or (heads != key_heads and not enable_gqa):
+        raise UnsupportedAttentionError(
+            f"{heads} query heads cannot share {key_heads} key heads; enable_gqa is {enable_gqa}."
+        )
+    scale = query.shape[-1] ** -0.5 if scale is None else float(scale)
+    return AttentionCall(query, key, value, attn_mask, is_causal, scale)
+
+
+Plain = Callable[[], torch.Tensor]
+"""Runs the model's own kernel on the call, and returns the output of the attention."""
+
+Answer = Callable[[AttentionCall, Plain], torch.Tensor]
+"""Decides the output of a call. To change nothing, return what ``plain()`` returns."""
+
+
+class AttentionMode(TorchFunctionMode):
+    """While entered, hands the attention calls of this thread to ``answer``, as long as ``listening`` says so.
+
+    Only calls of ``torch.nn.functional.scaled_dot_product_attention`` are seen, which every native backend of
+    diffusers ends in. A mode is local to its thread.
+    """
+
+    def __init__(self, answer: Answer, listening: Callable[[], bool]) -> None:
+        super().__init__()
+        self._answer = answer
+        self._listening = listening
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention and self._listening():
+            return self._answer(read_call(*args, **kwargs), partial(func, *args, **kwargs))
+        return func(*args, **kwargs)

@@ -1,0 +1,143 @@
+"""Which modules of a transformer are its blocks: one rule from the module tree, and the exceptions as data.
+
+The rule: a block list is a ``ModuleList`` that is a direct child of the transformer and whose every member contains
+an attention module. Lists count on from each other in the order in which the transformer defines them, which is the
+order in which they run (the recorder checks that while it records). Refiner lists have a type of their own and do not
+shift the count. The number of blocks is checked against the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from refam_analysis.errors import RefamError
+
+TYPES: Mapping[str, str] = {
+    "joint_transformer_blocks": "double",
+    "double_stream_blocks": "double",
+    "double_blocks": "double",
+    "single_transformer_blocks": "single",
+    "single_stream_blocks": "single",
+}
+"""Block type by the name of the list; other lists are "double" beside a single-stream list, else "transformer"."""
+
+REFINERS: frozenset[str] = frozenset({"noise_refiner", "context_refiner"})
+"""Lists that refine one side before the main stack: Z-Image, Lumina 2. They see no joint sequence."""
+
+COUNT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "transformer_blocks": ("num_layers",),
+    "joint_transformer_blocks": ("num_mmdit_layers",),
+    "single_transformer_blocks": ("num_single_layers", "num_single_dit_layers"),
+    "blocks": ("num_layers",),
+    "layers": ("n_layers", "num_layers"),
+}
+"""What the configuration calls the length of a list; the first key that it has counts."""
+
+
+class NoBlocksError(RefamError, ValueError):
+    """No transformer blocks were found."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} has no list of blocks that contain attention, so there is nothing to record. Give the bare "
+            "transformer (pipeline.transformer), not the pipeline, and not a wrapper around it."
+        )
+
+
+class BlockCountError(RefamError, ValueError):
+    """The module tree and the configuration disagree about the number of blocks."""
+
+    def __init__(self, name: str, path: str, found: int, key: str, expected: int) -> None:
+        first = min(found, expected)
+        super().__init__(
+            f"{name}.{path} has {found} blocks, but its configuration says {key}={expected}; the first that differs "
+            f"is {path}.{first}. Load the model with its own configuration."
+        )
+
+
+class UnknownBlockError(RefamError, ValueError):
+    """`blocks` names a block that the model does not have."""
+
+    def __init__(self, wanted: Iterable[int], count: int) -> None:
+        numbers = ", ".join(str(number) for number in wanted)
+        super().__init__(f"The model has the blocks 0 to {count - 1}, not {numbers}.")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer layer of the main stack.
+
+    Attributes:
+        index: its number over the whole network, from 0.
+        type: "double", "single" or "transformer".
+        path: its name in the module tree, such as "single_transformer_blocks.3".
+        module: the layer itself.
+    """
+
+    index: int
+    type: str
+    path: str
+    module: nn.Module
+
+    def __str__(self) -> str:
+        return f"block {self.index} ({self.path})"
+
+
+def find_blocks(transformer: nn.Module) -> tuple[Block, ...]:
+    """The blocks of the main stack, in the order in which they run.
+
+    Raises:
+        NoBlocksError: there are none.
+        BlockCountError: their number is not what the configuration says.
+    """
+    lists = {
+        name: child
+        for name, child in transformer.named_children()
+        if isinstance(child, nn.ModuleList) and name not in REFINERS and _are_blocks(child)
+    }
+    name = type(transformer).__name__
+    if not lists:
+        raise NoBlocksError(name)
+    for path, members in lists.items():
+        _check_count(name, path, len(members), getattr(transformer, "config", {}))
+    has_single = any(TYPES.get(path) == "single" for path in lists)
+    places = [(path, number, module) for path, members in lists.items() for number, module in enumerate(members)]
+    return tuple(
+        Block(index, TYPES.get(path, "double" if has_single else "transformer"), f"{path}.{number}", module)
+        for index, (path, number, module) in enumerate(places)
+    )
+
+
+def choose_blocks(blocks: Sequence[Block], wanted: Iterable[int] | None) -> tuple[Block, ...]:
+    """The blocks with these numbers in the order of the network; all of them for None.
+
+    Raises:
+        UnknownBlockError: a number that no block has, or no number at all.
+    """
+    if wanted is None:
+        return tuple(blocks)
+    numbers = {int(number) for number in wanted}
+    unknown = sorted(numbers - {block.index for block in blocks})
+    if unknown:
+        raise UnknownBlockError(unknown, len(blocks))
+    if not numbers:
+        raise RefamError("blocks is empty, so nothing would be recorded. Leave it out to record every block.")
+    return tuple(block for block in blocks if block.index in numbers)
+
+
+def _are_blocks(members: nn.ModuleList) -> bool:
+    return len(members) > 0 and all(_has_attention(member) for member in members)
+
+
+def _has_attention(module: nn.Module) -> bool:
+    return any("attention" in (kind := type(part).__name__.lower()) or "attn" in kind for part in module.modules())
+
+
+def _check_count(name: str, path: str, found: int, config: Any) -> None:
+    key = next((key for key in COUNT_KEYS.get(path, ()) if key in config), None)
+    if key is not None and config[key] != found:
+        raise BlockCountError(name, path, found, key, config[key])

@@ -1,0 +1,114 @@
+"""What can be kept of an attention, as data: names, axes, and which rows and columns each one needs.
+
+The words are the design's: rows are queries, columns are keys, sides are ``text`` and ``image``. How a quantity is
+computed is in `reductions`, how it is stored in `recording`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from refam_analysis.errors import RefamError
+
+Side = Literal["text", "image", "all"]
+Sides = Mapping[str, slice]
+"""Where each side lies among the queries, or among the keys: "text", "image", and always "all"."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One thing that a recording can keep.
+
+    Attributes:
+        name: what `keep` calls it.
+        rows: the queries that it needs.
+        columns: the keys that it needs.
+        form: "map": those rows and columns themselves; "by_query": one number a row; "by_key": one number a column.
+        meaning: one line for the reader, with the unit.
+    """
+
+    name: str
+    rows: Side
+    columns: Side
+    form: Literal["map", "by_query", "by_key"]
+    meaning: str
+
+    def needs(self) -> set[str]:
+        """The sides that a model must have for this quantity to exist."""
+        return {self.rows, self.columns} - {"all"}
+
+
+_MAP = "attention probabilities, each full row sums to 1"
+QUANTITIES: Mapping[str, Quantity] = {
+    quantity.name: quantity
+    for quantity in (
+        Quantity("full", "all", "all", "map", _MAP),
+        Quantity("text_to_text", "text", "text", "map", _MAP),
+        Quantity("text_to_image", "text", "image", "map", _MAP),
+        Quantity("image_to_text", "image", "text", "map", _MAP),
+        Quantity("image_to_image", "image", "image", "map", _MAP),
+        Quantity("entropy", "all", "all", "by_query", "entropy of each query's row over all keys, in nats"),
+        Quantity("received_from_text", "text", "all", "by_key", "mean over text queries, 1 = as uniform"),
+        Quantity("received_from_image", "image", "all", "by_key", "mean over image queries, 1 = as uniform"),
+        Quantity("uniformity_from_text", "text", "all", "by_key", "evenness over text queries, 1 = perfectly even"),
+        Quantity("uniformity_from_image", "image", "all", "by_key", "evenness over image queries, 1 = perfectly even"),
+    )
+}
+
+DEFAULT_KEEP: tuple[str, ...] = (
+    "text_to_image",
+    "image_to_text",
+    "entropy",
+    "received_from_text",
+    "received_from_image",
+)
+
+
+class UnknownQuantityError(RefamError, ValueError):
+    """`keep` names something that does not exist."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        unknown = ", ".join(repr(name) for name in names)
+        super().__init__(f"keep names {unknown}, which is not a quantity. Choose from {', '.join(QUANTITIES)}.")
+
+
+class QuantityMissingError(RefamError, KeyError):
+    """A quantity that this recording does not have; the sentence says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"There is no {name!r} here: {reason}")
+
+    def __str__(self) -> str:  # KeyError shows the repr of its argument
+        return str(self.args[0])
+
+
+def check_names(keep: Iterable[str]) -> tuple[str, ...]:
+    """The names of `keep`, each once, in the table's order.
+
+    Raises:
+        UnknownQuantityError: a name that is none of :data:`QUANTITIES`, or none at all.
+
+    >>> check_names(["entropy", "full", "entropy"])
+    ('full', 'entropy')
+    """
+    names = [keep] if isinstance(keep, str) else list(keep)
+    unknown = [name for name in names if name not in QUANTITIES]
+    if unknown or not names:
+        raise UnknownQuantityError(unknown or ["nothing"])
+    return tuple(name for name in QUANTITIES if name in names)
+
+
+def missing_sides(name: str, queries: Collection[str], keys: Collection[str]) -> str | None:
+    """Why a model that has these sides among its queries and keys has no such quantity; None when it has.
+
+    >>> missing_sides("received_from_text", {"image", "all"}, {"text", "all"})
+    'the model has no text queries.'
+    """
+    quantity = QUANTITIES[name]
+    if quantity.rows not in queries:
+        return f"the model has no {quantity.rows} queries."
+    if quantity.columns not in keys:
+        return f"the model has no {quantity.columns} keys."
+    return None

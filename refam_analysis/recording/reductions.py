@@ -1,0 +1,145 @@
+"""Exact parts and summaries of an attention, read off its scores and the log-sum-exp of its rows.
+
+With D_ij = s_ij - lse_i the attention is exp(D_ij), and
+
+    entropy_i     = - sum_j exp(D_ij) D_ij                                 (nats; no logarithm, nothing cancels)
+    received_j    = N_k / N_q * sum_i exp(D_ij)                            over the N_q queries of a side
+    uniformity_j  = exp(H_j) / N_q,  H_j = log R_j - sum_i exp(D_ij) D_ij / R_j,  R_j = sum_i exp(D_ij)
+
+Every row and column that anything needs is visited once, a chunk at a time, and only the kept maps are stored. Rows
+that may attend to nothing are zeros, with entropy 0; a key that no query of a side attends to (by float32: less than
+1e-38) has the uniformity nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from refam_analysis.recording.attention_calls import AttentionCall
+from refam_analysis.recording.chunks import Chunk, Scores, plan_chunks
+from refam_analysis.recording.quantities import QUANTITIES, Quantity, Sides
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """Rows and columns to go through, and what is to be taken from them."""
+
+    rows: slice
+    columns: slice
+    quantities: tuple[Quantity, ...]
+
+
+def result_shape(quantity: Quantity, queries: Sides, keys: Sides) -> tuple[int, ...]:
+    """Shape of a quantity for one item and head: (query, key), (query,) or (key,)."""
+    height, width = _length(queries[quantity.rows]), _length(keys[quantity.columns])
+    return {"map": (height, width), "by_query": (height,), "by_key": (width,)}[quantity.form]
+
+
+def reduce_attention(
+    call: AttentionCall,
+    lse: torch.Tensor,
+    queries: Sides,
+    keys: Sides,
+    results: Mapping[str, torch.Tensor],
+    *,
+    mean_over_heads: bool = False,
+) -> None:
+    """Fill ``results`` with the quantities that it names.
+
+    Args:
+        call: the attention.
+        lse: (batch, head, query), from a kernel.
+        queries: where the sides lie among the queries.
+        keys: where the sides lie among the keys.
+        results: for each name a tensor (batch, head, ...) of :func:`result_shape`, of any floating dtype, written in
+            place; with ``mean_over_heads`` its head axis has length 1.
+        mean_over_heads: store the mean over heads of each quantity (of each head's entropy, not the entropy of the
+            mean).
+    """
+    scores = Scores(call, lse)
+    items, heads = lse.shape[:2]
+    taken = _Taken(lse, queries, keys, results)
+    for visit in _plan_visits(results, queries, keys):
+        plan = plan_chunks(items, heads, visit.rows, visit.columns, device=lse.device, whole_heads=mean_over_heads)
+        weighted = any(quantity.name.startswith(("entropy", "uniformity")) for quantity in visit.quantities)
+        for chunk in plan:
+            logarithm = scores.compute(chunk)
+            probability = logarithm.exp() if weighted else logarithm.exp_()
+            product = logarithm.mul_(probability) if weighted else None
+            for quantity in visit.quantities:
+                taken.take(quantity, chunk, probability, product)
+    taken.finish()
+
+
+class _Taken:
+    """What has been taken from the chunks so far: maps go to their place at once, sums wait for the last chunk."""
+
+    def __init__(self, lse: torch.Tensor, queries: Sides, keys: Sides, results: Mapping[str, torch.Tensor]) -> None:
+        self._queries, self._keys, self._results = queries, keys, results
+        self._entropy = torch.empty_like(lse) if "entropy" in results else None
+        by_key = [name for name in results if QUANTITIES[name].form == "by_key"]
+        self._sums = {name: lse.new_zeros(*lse.shape[:2], 2, _length(keys["all"])) for name in by_key}
+
+    def take(
+        self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor, product: torch.Tensor | None
+    ) -> None:
+        """Take one quantity's part of a chunk: p and, where some quantity needs it, p log p."""
+        if quantity.form == "map":
+            self._take_map(quantity, chunk, probability)
+            return
+        if quantity.form == "by_query":
+            assert self._entropy is not None and product is not None
+            torch.neg(product.sum(-1), out=self._entropy[chunk.index])
+            return
+        sums = self._sums[quantity.name][chunk.items, chunk.heads]
+        sums[:, :, 0] += probability.sum(-2)
+        if product is not None and quantity.name.startswith("uniformity"):
+            sums[:, :, 1] += product.sum(-2)
+
+    def _take_map(self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor) -> None:
+        result, wanted = self._results[quantity.name], self._keys[quantity.columns]
+        first_row, first_column = self._queries[quantity.rows].start, chunk.columns.start
+        part = probability[..., wanted.start - first_column : wanted.stop - first_column]
+        rows = slice(chunk.rows.start - first_row, chunk.rows.stop - first_row)
+        if result.shape[1] < part.shape[1]:
+            part = part.mean(1, keepdim=True)
+        result[chunk.items, chunk.heads, rows] = part
+
+    def finish(self) -> None:
+        """Put the summaries in their place."""
+        if self._entropy is not None:
+            _store(self._results["entropy"], self._entropy.clamp_(min=0.0))
+        for name, sums in self._sums.items():
+            _store(self._results[name], _finish(name, sums, _length(self._queries[QUANTITIES[name].rows])))
+
+
+def _plan_visits(names: Mapping[str, object], queries: Sides, keys: Sides) -> Iterator[_Visit]:
+    """Cut the rows where a side begins or ends; whole rows where anything needs them, else the maps' boxes alone."""
+    quantities = [QUANTITIES[name] for name in names]
+    edges = sorted({edge for side in queries.values() for edge in (side.start, side.stop)})
+    for start, stop in zip(edges, edges[1:], strict=False):
+        here = tuple(q for q in quantities if queries[q.rows].start <= start and stop <= queries[q.rows].stop)
+        if any(quantity.columns == "all" for quantity in here):
+            yield _Visit(slice(start, stop), keys["all"], here)
+            continue
+        for quantity in here:
+            yield _Visit(slice(start, stop), keys[quantity.columns], (quantity,))
+
+
+def _store(result: torch.Tensor, values: torch.Tensor) -> None:
+    result.copy_(values if result.shape[1] == values.shape[1] else values.mean(1, keepdim=True))
+
+
+def _finish(name: str, total: torch.Tensor, rows: int) -> torch.Tensor:
+    """From the columns' sums of p and of p log p, (..., 2, key), to what the name says."""
+    mass, weighted = total.unbind(-2)
+    if name.startswith("received"):
+        return mass * (mass.shape[-1] / rows)
+    return torch.exp(mass.log() - weighted / mass) / rows
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
