@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import entr
 
-from refam_analysis.analysis.positions import SIDES, positions
+from refam_analysis.analysis.positions import SIDES, sides_along
 from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
 from refam_analysis.analysis.units import block_numbers, each_recording, number_of_keys, same_blocks
 
@@ -39,8 +40,7 @@ def row_entropy(attention: xr.DataArray) -> xr.DataArray:
     >>> row_entropy(uniform).values.round(4).tolist()
     [1.3863]
     """
-    exact = attention.astype(np.float64)
-    return -(exact * np.log(exact.where(exact > 0, 1.0))).sum("key")
+    return xr.apply_ufunc(entr, attention.astype(np.float64)).sum("key")
 
 
 def entropy_by_row(recording: Recording) -> xr.DataArray:
@@ -93,7 +93,7 @@ def entropy_by_block(
     for recording in each_recording(recordings):
         entropy = entropy_by_row(recording).isel(branch=0)
         blocks = same_blocks(blocks, block_numbers(entropy))
-        query_side = positions(entropy, "query")["side"].to_numpy()
+        query_side = sides_along(entropy, "query")
         sides = [side for side in SIDES if (query_side == side).any()]
         nats = np.stack(
             [

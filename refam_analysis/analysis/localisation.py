@@ -206,8 +206,9 @@ def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, NDArray[np.bo
     heat = np.asarray(heatmap, dtype=np.float64)
     truth = np.asarray(mask, dtype=bool)
     if heat.ndim != truth.ndim:
-        raise MaskError(f"The map has the shape {heat.shape}, the mask {truth.shape}: give both (y, x) or both "
-                        f"(frame, y, x).")
+        raise MaskError(
+            f"The map has the shape {heat.shape}, the mask {truth.shape}: give both (y, x) or both (frame, y, x)."
+        )
     if not np.isfinite(heat).all():
         raise MaskError("The map holds NaN or infinity, so it has no order to judge.")
     if not truth.any():
@@ -223,7 +224,7 @@ def _covered(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, Floats, Float
         for pixels, tokens in zip(truth.shape, heat.shape, strict=True)
     ]
     owner = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), heat.shape).ravel()
-    inside = np.bincount(owner, weights=truth.ravel().astype(np.float64), minlength=heat.size)
+    inside = np.bincount(owner[truth.ravel()], minlength=heat.size).astype(np.float64)
     total = np.bincount(owner, minlength=heat.size).astype(np.float64)
     seen = total > 0
     return heat.ravel()[seen], inside[seen], total[seen]

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from refam_analysis.analysis.positions import SIDES, Side, positions
+from refam_analysis.analysis.positions import Side, positions
 from refam_analysis.analysis.received import received_by_key
 from refam_analysis.analysis.statistics import (
     benjamini_hochberg,

@@ -51,13 +51,30 @@ def positions(array: xr.DataArray, axis: Literal["query", "key", "token"]) -> pd
         "other"), ``text``, ``word`` and ``kind``. The kind of an image token is "image", of a token on neither side
         "other", and of a text token "unknown" where the recorder was not told the tokens.
     """
-    prefix = "key_" if axis == "key" and "query" in array.dims else ""
-    table = pd.DataFrame({"position": array[axis].values})
-    table["side"] = "text" if axis == "token" else array.coords[f"{prefix}side"].values
+    places = array[axis].values
+    side = np.full(len(places), "text") if axis == "token" else sides_along(array, axis)
+    columns: dict[str, NDArray[np.str_]] = {}
     for name in ("text", "word", "kind"):
-        table[name] = array[prefix + name].values if prefix + name in array.coords else ""
-    table["kind"] = table["kind"].mask(table["side"] != "text", table["side"]).replace("", "unknown")
-    return table
+        label = _prefix(array, axis) + name
+        columns[name] = array[label].values.astype(str) if label in array.coords else np.full(len(places), "")
+    columns["kind"] = np.where(side != "text", side, np.where(columns["kind"] == "", "unknown", columns["kind"]))
+    return pd.DataFrame({"position": places, "side": side, **columns})
+
+
+def sides_along(array: xr.DataArray, axis: Literal["query", "key"]) -> NDArray[np.str_]:
+    """The side of each position along an axis: "text", "image" or "other".
+
+    Args:
+        array: of a Recording, with ``axis`` among its axes.
+        axis: query or key.
+    """
+    sides: NDArray[np.str_] = array.coords[f"{_prefix(array, axis)}side"].values.astype(str)
+    return sides
+
+
+def _prefix(array: xr.DataArray, axis: str) -> str:
+    """What a Recording puts before the labels of an axis: beside queries, those of the keys are ``key_side``..."""
+    return "key_" if axis == "key" and "query" in array.dims else ""
 
 
 def labels_of_keys(array: xr.DataArray) -> xr.DataArray:
@@ -87,10 +104,10 @@ def side_indices(array: xr.DataArray, axis: Literal["query", "key"], side: Side)
     Raises:
         MissingSideError: nothing of that side is there.
     """
-    sides = positions(array, axis)["side"]
-    found = np.flatnonzero((sides == side).to_numpy())
+    sides = sides_along(array, axis)
+    found = np.flatnonzero(sides == side)
     if len(found) == 0:
-        raise MissingSideError(side, {str(name): int(count) for name, count in sides.value_counts().items()})
+        raise MissingSideError(side, dict(Counter(sides.tolist())))
     return found
 
 

@@ -6,10 +6,12 @@ itself or the full attention. What a high value means is decided in ``sinks``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import entr
 
 from refam_analysis.analysis.positions import Side, labels_of_keys, side_indices
 
@@ -66,11 +68,8 @@ def uniformity(attention: xr.DataArray, *, from_queries: Side) -> xr.DataArray:
 
     Source: the perplexity of the column, as a share; Hill number of order 1 (Hill, Diversity and evenness, 1973).
     """
-    columns = attention.isel(query=side_indices(attention, "query", from_queries)).astype(np.float64)
-    total = columns.sum("query")
-    share = columns / total.where(total > 0)
-    entropy = -(share * np.log(share.where(share > 0, 1.0))).sum("query", skipna=False)
-    return labels_of_keys(np.exp(entropy) / columns.sizes["query"])
+    rows = attention.isel(query=side_indices(attention, "query", from_queries))
+    return labels_of_keys(xr.apply_ufunc(_evenness, rows, input_core_dims=[["query"]]))
 
 
 def received_by_key(recording: Recording, *, from_queries: Side) -> xr.DataArray:
@@ -106,3 +105,12 @@ def uniformity_by_key(recording: Recording, *, from_queries: Side) -> xr.DataArr
     if name in recording:
         return recording[name].astype(np.float64)
     return uniformity(recording["full"], from_queries=from_queries) if "full" in recording else None
+
+
+def _evenness(columns: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Uniformity along the last axis: with R = sum_i a_i, the entropy of a / R is log R + sum_i entr(a_i) / R."""
+    exact = columns.astype(np.float64)
+    total = exact.sum(-1)
+    total[total <= 0] = np.nan
+    evenness: NDArray[np.float64] = total * np.exp(entr(exact).sum(-1) / total) / columns.shape[-1]
+    return evenness

@@ -128,7 +128,7 @@ def detect_sinks(
     if len(scenes) > 1:
         table["is_sink"] &= table["q"] <= false_discovery_rate
     table.attrs.update(
-        reference=f"median over the {'same side' if reference == 'side' else 'whole'} of keys",
+        reference="median over the keys of the same side" if reference == "side" else "median over all keys",
         minimum_effect=minimum_effect,
         minimum_mass=minimum_mass,
         minimum_uniformity=minimum_uniformity,
@@ -179,7 +179,9 @@ def _with_first_token(scene: _Scene) -> _Scene:
     """The scene with its first text token a second time, under the role that it has in every scene."""
     text = np.flatnonzero((scene.table["side"] == "text").to_numpy())[:1]
     extra = scene.table.iloc[text].assign(role=FIRST_TOKEN)
-    return _Scene(pd.concat([scene.table, extra]), scene.blocks, np.concatenate([scene.values, scene.values[..., text]], axis=-1))
+    return _Scene(
+        pd.concat([scene.table, extra]), scene.blocks, np.concatenate([scene.values, scene.values[..., text]], axis=-1)
+    )
 
 
 def _labels(scenes: list[_Scene]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ NaN says so, and that scene then takes no part in that column. Nothing here know
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def sign_flip_p(values: Floats, *, flips: int = 100_000, seed: int = 0) -> Float
     filled = np.where(present, values, 0.0)
     observed = filled.sum(axis=0)
     if scenes <= _EXACT_SCENES:
-        signs = 1.0 - 2.0 * ((np.arange(2**scenes)[:, None] >> np.arange(scenes)) & 1)
+        signs = _signs((np.arange(2**scenes)[:, None] >> np.arange(scenes)) & 1)
         p = _count_at_least(signs, filled, observed) / len(signs)
     else:
         generator = np.random.default_rng(seed)
@@ -148,9 +149,13 @@ def _random_flips(filled: Floats, observed: Floats, flips: int, generator: np.ra
     step = max(1, _CELLS // max(1, columns, scenes))
     for start in range(0, flips, step):
         rows = min(step, flips - start)
-        signs = 1.0 - 2.0 * generator.integers(0, 2, size=(rows, scenes), dtype=np.int8)
-        count += _count_at_least(signs, filled, observed)
+        flipped = generator.integers(0, 2, size=(rows, scenes), dtype=np.int8)
+        count += _count_at_least(_signs(flipped), filled, observed)
     return (count + 1.0) / (flips + 1.0)
+
+
+def _signs(flipped: NDArray[np.integer[Any]]) -> Floats:
+    return 1.0 - 2.0 * flipped.astype(np.float64)
 
 
 def _count_at_least(signs: Floats, filled: Floats, observed: Floats) -> Floats:

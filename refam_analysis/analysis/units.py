@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import xarray as xr
 
-from refam_analysis.analysis.positions import SIDES, Side, positions
+from refam_analysis.analysis.positions import SIDES, Side, sides_along
 from refam_analysis.analysis.statistics import NoRecordingsError
 from refam_analysis.errors import RefamError
 from refam_analysis.recording.recording import Recording
@@ -80,7 +80,7 @@ def query_sides(recording: Recording) -> list[Side]:
         if name in recording:
             sides.append(side)
         elif "full" in recording:
-            if (positions(recording["full"], "query")["side"] == side).any():
+            if (sides_along(recording["full"], "query") == side).any():
                 sides.append(side)
         elif name not in recording.attrs.get("absent", {}):
             recording[name]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import MaxNLocator
 
 from refam_analysis.figures.style import (
     FAINT,
@@ -22,6 +22,8 @@ from refam_analysis.figures.style import (
     SERIES_LOOKS,
     SIDE_LOOKS,
     Look,
+    label_lines,
+    sample_size,
     statement,
 )
 
@@ -76,8 +78,11 @@ def mass_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
 
     Returns:
         ``axes``.
+
+    Raises:
+        ValueError: the table has both query sides.
     """
-    (side,) = table["from_queries"].unique()
+    side = _one_side(table)
     for kind in [kind for kind in KIND_LOOKS if kind in set(table["kind"])]:
         _band(axes, table[table["kind"] == kind], "block", KIND_LOOKS[kind], kind)
     axes.set_ylabel(f"share of the mass of {side} queries")
@@ -94,8 +99,11 @@ def mass_change_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
 
     Returns:
         ``axes``.
+
+    Raises:
+        ValueError: the table has both query sides.
     """
-    (side,) = table["from_queries"].unique()
+    side = _one_side(table)
     for kind in [kind for kind in KIND_LOOKS if kind in set(table["kind"])]:
         rows = table[table["kind"] == kind].rename(columns={"change": "value"})
         _band(axes, rows, "block", KIND_LOOKS[kind], kind)
@@ -124,22 +132,23 @@ def sink_map(axes: Axes, sinks: pd.DataFrame) -> Axes:
         doublings,
         ax=axes,
         cmap="PuOr_r",
-        norm=TwoSlopeNorm(0.0, -limit, limit),
-        xticklabels="auto",
-        yticklabels="auto",
+        vmin=-limit,
+        vmax=limit,
+        xticklabels=False,
+        yticklabels=False,
         cbar_kws={"label": "effect on the weaker side\n(times the reference, log scale)"},
     )
     bar = axes.collections[0].colorbar
     assert bar is not None
-    ticks = np.unique(np.round(np.linspace(-limit, limit, 5)))
+    ticks = np.unique(np.trunc(np.linspace(-limit, limit, 5)))
     bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g}x" for tick in ticks])
+    label_lines(axes, "y", np.arange(len(roles)) + 0.5, roles, span=len(roles))
+    label_lines(axes, "x", np.arange(effect.shape[1]) + 0.5, [str(b) for b in effect.columns], span=effect.shape[1])
     y, x = np.nonzero(called.fillna(False).to_numpy(dtype=bool))
     axes.scatter(x + 0.5, y + 0.5, s=34, facecolors="none", edgecolors=INK, linewidths=3.2)
     axes.scatter(x + 0.5, y + 0.5, s=34, facecolors="none", edgecolors="#FFFFFF", linewidths=1.4, label="sink")
     axes.set_xlabel(f"block\n{_called(sinks)}")
     axes.set_ylabel("token role")
-    axes.tick_params(axis="y", rotation=0)
-    axes.tick_params(axis="x", rotation=0)
     return axes
 
 
@@ -207,6 +216,16 @@ def point_accuracy_by(axes: Axes, table: pd.DataFrame, *, by: str, chance: float
     return axes
 
 
+def _one_side(table: pd.DataFrame) -> str:
+    sides = list(table["from_queries"].unique())
+    if len(sides) != 1:
+        raise ValueError(
+            f"The table has the queries of {' and '.join(sides)}; a figure shows one query side: choose it with "
+            "table[table['from_queries'] == 'image']."
+        )
+    return str(sides[0])
+
+
 def _band(axes: Axes, curve: pd.DataFrame, x: str, look: Look, label: str) -> None:
     axes.plot(
         curve[x],
@@ -221,11 +240,11 @@ def _band(axes: Axes, curve: pd.DataFrame, x: str, look: Look, label: str) -> No
 
 def _block_axis(axes: Axes, table: pd.DataFrame) -> Axes:
     axes.set_xlabel(f"block\n{statement(table)}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.legend(ncols=2)
     return axes
 
 
 def _called(sinks: pd.DataFrame) -> str:
-    return statement(sinks) + (" (exploratory: one recording)" if bool(sinks["exploratory"].all()) else "")
+    return sample_size(sinks["scenes"]) + (" (exploratory: one recording)" if bool(sinks["exploratory"].all()) else "")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Literal
 
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 
 from refam_analysis.analysis.positions import positions
-from refam_analysis.figures.style import HEAT_COLOURS, INK, PAPER, label_spacing, non_overlapping
+from refam_analysis.figures.style import HEAT_COLOURS, INK, PAPER, label_lines
+
+_AXES: tuple[Literal["query", "key"], ...] = ("query", "key")
 
 
 def attention_matrix(axes: Axes, attention: xr.DataArray) -> Axes:
@@ -33,17 +34,21 @@ def attention_matrix(axes: Axes, attention: xr.DataArray) -> Axes:
 
     """
     if attention.dims != ("query", "key"):
-        raise ValueError(f"attention has the axes {attention.dims}: choose one step, branch, block and head with "
-                         f".isel or .sel, so that ('query', 'key') are left.")
+        raise ValueError(
+            f"attention has the axes {attention.dims}: choose one step, branch, block and head with "
+            f".isel or .sel, so that ('query', 'key') are left."
+        )
     uniform = 1.0 / attention.sizes["key"]
     norm = LogNorm(0.01 * uniform, max(1.0, float(attention.max())), clip=True)
     picture = axes.imshow(attention.values, cmap=HEAT_COLOURS, norm=norm, aspect="auto")
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(picture, ax=axes, label="attention (probability, log scale)")
-    for side, axis, line in (("query", axes.yaxis, axes.axhline), ("key", axes.xaxis, axes.axvline)):
-        places, labels, borders = _segments(attention, side)
-        _ticks(axes, axis, places, labels, attention.sizes[side])
+    for name in _AXES:
+        places, labels, borders = _segments(attention, name)
+        flat = name == "query"
+        label_lines(axes, "y" if flat else "x", places, labels, span=attention.sizes[name], upright=not flat)
+        line = axes.axhline if name == "query" else axes.axvline
         for border in borders:
             line(border, color=PAPER, linewidth=2.2)
             line(border, color=INK, linewidth=0.8)
@@ -52,7 +57,7 @@ def attention_matrix(axes: Axes, attention: xr.DataArray) -> Axes:
     return axes
 
 
-def _segments(attention: xr.DataArray, axis: str) -> tuple[list[float], list[str], list[float]]:
+def _segments(attention: xr.DataArray, axis: Literal["query", "key"]) -> tuple[list[float], list[str], list[float]]:
     """Where labels stand, what they say, and where the side changes."""
     table = positions(attention, axis)
     places: list[float] = []
@@ -71,12 +76,3 @@ def _segments(attention: xr.DataArray, axis: str) -> tuple[list[float], list[str
             labels += texts
         start += len(texts)
     return places, labels, borders
-
-
-def _ticks(axes: Axes, axis: Axis, places: list[float], labels: list[str], span: int) -> None:
-    vertical = axis is axes.yaxis
-    kept = non_overlapping(places, label_spacing(axes, float(span), vertical=vertical))
-    axis.set_ticks(np.array(places)[kept].tolist(), labels=[labels[index] for index in kept])
-    axis.set_tick_params(length=2)
-    if not vertical:
-        axes.tick_params(axis="x", rotation=90)

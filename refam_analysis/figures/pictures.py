@@ -49,8 +49,10 @@ def token_maps(
     """
     heat = np.asarray(maps, dtype=float)
     if len(heat) != len(words) or len(axes) < len(words):
-        raise ValueError(f"There are {len(heat)} maps, {len(words)} words and {len(axes)} Axes: give a map and an "
-                         f"Axes for each word.")
+        raise ValueError(
+            f"There are {len(heat)} maps, {len(words)} words and {len(axes)} Axes: give a map and an "
+            f"Axes for each word."
+        )
     for index, ax in enumerate(axes):
         picture_axes(ax)
         if index >= len(words):
@@ -202,8 +204,10 @@ def scene_samples(
         ValueError: the numbers of scenes differ, or there are fewer Axes.
     """
     if not len(images) == len(expressions) == len(masks) or len(axes) < len(images):
-        raise ValueError(f"There are {len(images)} images, {len(expressions)} expressions, {len(masks)} masks and "
-                         f"{len(axes)} Axes: give one of each a scene.")
+        raise ValueError(
+            f"There are {len(images)} images, {len(expressions)} expressions, {len(masks)} masks and "
+            f"{len(axes)} Axes: give one of each a scene."
+        )
     for index, ax in enumerate(axes):
         picture_axes(ax)
         if index >= len(images):

@@ -1,9 +1,9 @@
 """The one look of every figure: colours by token kind, a scale for heat, and small helpers for labels.
 
-Colours are Okabe and Ito's (with two greys), which readers with any of the common colour deficiencies tell apart; where two of them
-are equally light, so that print in grey would lose them, markers, dashes and hatches differ too. Figures stand on a
-paper of their own, neutral and opaque, so that their ink is readable on a light page and on a dark one. What is
-drawn is in the other files of this room.
+Colours are Okabe and Ito's (with three greys), which readers with any of the common colour deficiencies tell apart;
+where two of them are equally light, so that print in grey would lose them, markers, dashes and hatches differ too.
+Figures stand on a paper of their own, neutral and opaque, so that their ink is readable on a light page and on a dark
+one. What is drawn is in the other files of this room.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 PAPER = "#f7f6f3"
 INK = "#2b2b2b"
 FAINT = "#8a8a86"
+SMALLEST_LABEL = 6.0
+"""In points; labels that would need to be smaller are left out instead."""
 HEAT_COLOURS = "magma"
 """Of every map and matrix: lightness rises with the value, so it is right in grey as well."""
 
@@ -41,7 +44,7 @@ KIND_LOOKS: dict[str, Look] = {
     "stop": Look("#E69F00", "s", (1, 1), ".."),
     "punctuation": Look("#3d3d3d", "P", (3, 1, 1, 1), "++"),
     "special": Look("#CC79A7", "^", (6, 2), "xx"),
-    "padding": Look("#8c8c8c", "v", (2, 2), "\\\\"),
+    "padding": Look("#6f6f6f", "v", (2, 2), "\\\\"),
     "template": Look("#56B4E9", "X", (5, 1, 1, 1, 1, 1), "oo"),
     "unknown": Look("#56B4E9", "X", (5, 1, 1, 1, 1, 1), "oo"),
     "image": Look("#009E73", "h", (8, 2, 2, 2), "--"),
@@ -64,7 +67,7 @@ def figure_style() -> Iterator[None]:
     ...     mpl.rcParams["figure.facecolor"] == PAPER
     True
     """
-    settings = {
+    settings: dict[Any, Any] = {
         "figure.facecolor": PAPER,
         "savefig.facecolor": PAPER,
         "axes.facecolor": PAPER,
@@ -140,18 +143,36 @@ def non_overlapping(positions: Sequence[float], spacing: float) -> NDArray[np.in
     return np.array(kept, dtype=np.intp)
 
 
-def label_spacing(axes: Axes, span: float, *, vertical: bool) -> float:
-    """The room that one line of tick label needs on an axis of ``span`` data units, in data units.
+def label_lines(
+    axes: Axes, axis: Literal["x", "y"], places: ArrayLike, labels: Sequence[str], *, span: float, upright: bool = False
+) -> Axes:
+    """Label places along an axis: smaller where they are close, and without those that would touch even so.
 
-    Labels of the x axis are turned by 90 degrees, so both axes need the height of a line.
+    Args:
+        axes: whose axis to label.
+        axis: "x" or "y".
+        places: of the labels, ascending, in data units.
+        labels: one a place.
+        span: length of the axis in data units.
+        upright: turn the labels of the x axis by 90 degrees.
+
+    Returns:
+        ``axes``.
     """
-    figure = axes.get_figure()
+    figure = axes.get_figure(root=True)
     assert figure is not None
     box = axes.get_position()
     width, height = figure.get_size_inches()
-    inches = box.height * height if vertical else box.width * width
-    points = mpl.font_manager.FontProperties(size=mpl.rcParams["xtick.labelsize"]).get_size_in_points()
-    return span * 1.25 * points / 72.0 / max(float(inches), 1e-6)
+    points = float(box.height * height if axis == "y" else box.width * width) * 72.0
+    positions = np.asarray(places, dtype=np.float64)
+    letters = max((len(label) for label in labels), default=1) + 1
+    lines = 0.75 * letters if axis == "x" and not upright else 1.3  # room that a label needs, in font sizes
+    nearest = float(np.diff(positions).min()) if len(positions) > 1 else span
+    size = float(np.clip(nearest * points / span / lines, SMALLEST_LABEL, mpl.rcParams["font.size"]))
+    kept = non_overlapping(positions.tolist(), span * lines * size / max(points, 1e-6))
+    (axes.yaxis if axis == "y" else axes.xaxis).set_ticks(positions[kept].tolist(), [labels[i] for i in kept])
+    axes.tick_params(axis=axis, length=2, rotation=90 if upright else 0, labelsize=size)
+    return axes
 
 
 def picture_axes(axes: Axes) -> Axes:

@@ -1,4 +1,6 @@
-"""Map against mask: each measure against a plain loop over pixels."""
+"""Map against mask: each measure against a plain loop over pixels; and the table over blocks and scenes."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from refam_analysis.analysis.localisation import (
     MaskError,
     average_precision,
     background_ratio,
+    content_maps,
+    localisation_by_block,
     peak_inside,
 )
 
@@ -108,7 +112,9 @@ def test_frames_are_judged_together() -> None:
     ],
     ids=["empty-mask", "axes", "nan"],
 )
-def test_what_cannot_be_judged_is_refused(measure: object, heatmap: np.ndarray, mask: np.ndarray, sentence: str) -> None:
+def test_what_cannot_be_judged_is_refused(
+    measure: object, heatmap: np.ndarray, mask: np.ndarray, sentence: str
+) -> None:
     with pytest.raises(MaskError, match=sentence):
         measure(heatmap, mask)  # type: ignore[operator]
 
@@ -119,3 +125,56 @@ def test_a_ratio_needs_a_background_and_heat() -> None:
     with pytest.raises(MaskError, match="negative"):
         background_ratio(-np.ones((2, 2)), np.eye(4))
     assert background_ratio([[0.0, 1.0]], [[True, False]]) == np.inf
+
+
+@pytest.fixture(name="seeing")
+def _seeing(make_recording: Callable, make_tokens: Callable, random_attention: Callable) -> Callable:
+    """Scenes in which block 1's patch (1, 2) looks at the word "ring", and everything else at anything."""
+
+    def build(count: int) -> list:
+        recordings = []
+        for seed in range(count):
+            attention = random_attention(seed)
+            attention[:, :, 1, :, 10 + 4 + 2, 1] = 3.0
+            attention /= attention.sum(-1, keepdims=True)
+            keep = ("image_to_text", "text_to_image")
+            recordings.append(make_recording(attention, make_tokens(["the", "ring"], ["a"]), keep=keep))
+        return recordings
+
+    return build
+
+
+def test_a_content_map_is_the_mean_over_heads_and_content_tokens(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    attention = random_attention(0, spread=2.0)
+    recording = make_recording(attention, make_tokens(["the", "red", "ring"]), keep=["image_to_text", "text_to_image"])
+    expected = attention[0, 0, :, :, 10:, 1:3].mean(axis=(1, 3)).reshape(2, 3, 4)
+    np.testing.assert_allclose(content_maps(recording).values, expected)
+    expected = attention[0, 0, :, :, 1:3, 10:].mean(axis=(1, 2)).reshape(2, 3, 4)
+    np.testing.assert_allclose(content_maps(recording, direction="text_to_image").values, expected)
+    text = attention[0, 0, :, :, 10:, :10]
+    expected = (text / text.sum(-1, keepdims=True))[..., 0].mean(axis=1).reshape(2, 3, 4)
+    found = content_maps(recording, normalisation="text_share", kinds=["stop"])
+    np.testing.assert_allclose(found.values, expected)
+
+
+def test_the_block_that_sees_the_object_stands_out(seeing: Callable) -> None:
+    mask = np.zeros((12, 16), dtype=bool)
+    mask[4:8, 8:12] = True
+    table = localisation_by_block(seeing(5), [mask] * 5).set_index(["block", "measure"])
+    assert table.loc[(1, "point_accuracy"), "value"] == 1.0
+    assert table.loc[(1, "average_precision"), "value"] == 1.0
+    assert table.loc[(1, "background_ratio"), "value"] < 0.2
+    assert table.loc[(0, "average_precision"), "high"] < 1.0
+    assert set(table["scenes"]) == {5}
+
+
+def test_a_prompt_without_such_tokens_has_no_map(seeing: Callable) -> None:
+    with pytest.raises(MaskError, match="punctuation"):
+        content_maps(seeing(1)[0], kinds=["punctuation"])
+
+
+def test_each_recording_needs_its_mask(seeing: Callable) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        localisation_by_block(seeing(2), [np.eye(4, dtype=bool)])

@@ -36,9 +36,7 @@ def word(index: int, text: str, whole: str, kind: str = "content") -> Token:
     return Token(index, text, whole, kind, "t5", index)  # type: ignore[arg-type]
 
 
-def test_pieces_and_repetitions_have_roles_of_their_own(
-    make_recording: Callable, random_attention: Callable
-) -> None:
+def test_pieces_and_repetitions_have_roles_of_their_own(make_recording: Callable, random_attention: Callable) -> None:
     tokens = [
         word(0, "tur", "turquoise"),
         word(1, "quoise", "turquoise"),
