@@ -1,0 +1,133 @@
+"""Training of the small autoencoder: pictures of scenes to latents at a quarter of the resolution, and back.
+
+The diffusion transformer works on these latents, packed 2 x 2 as FLUX does, so that a token stands for 8 x 8 pixels and
+holds 16 numbers. What a token must carry has to fit easily into the transformer's width, or nothing is learnt at all.
+Its loss is the mean absolute error of the picture, with a penalty that keeps every latent channel near zero mean and
+unit spread, and a little noise on the latents that makes near latents decode to near pictures.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from refam_analysis.scenes import SceneOptions, Scenes, render
+from refam_analysis.training.checkpoints import append_log, load_checkpoint, save_checkpoint
+
+LATENT_CHANNELS = 4
+_LATENT_NOISE = 0.05
+_CROP = 48
+"""Side of the crops that one step sees; the network is convolutional and is used on whole pictures afterwards."""
+
+
+def make_autoencoder() -> AutoencoderTiny:
+    """The untrained autoencoder: about 0.2 million weights, a quarter of the resolution, four channels."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32),
+        num_encoder_blocks=(0, 1, 3),
+        num_decoder_blocks=(3, 2, 0),
+        latent_channels=LATENT_CHANNELS,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+    )
+
+
+def pictures(first: int, number: int, size: int, options: SceneOptions) -> Tensor:
+    """Training pictures ``first`` to ``first + number``, float32 (picture, 3, size, size) in [-1, 1]."""
+    scenes = Scenes("train", length=first + number, size=size, options=options, kinds=())
+    drawn = [scenes.draw(first + i)[0] for i in range(number)]
+    return render(drawn, size=size).images * 2 - 1
+
+
+def _crops(images: Tensor, rng: np.random.Generator) -> Tensor:
+    corners = rng.integers(0, images.shape[-1] - _CROP + 1, size=(len(images), 2))
+    cut = [picture[:, y : y + _CROP, x : x + _CROP] for picture, (y, x) in zip(images, corners, strict=True)]
+    return torch.stack(cut).to(memory_format=torch.channels_last)
+
+
+def loss(model: AutoencoderTiny, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Reconstruction error (mean absolute, on [-1, 1]) and the penalty on the latents' moments."""
+    latents = model.encoder(images)
+    rebuilt = model.decoder(latents + _LATENT_NOISE * noise)
+    moments = latents.mean((0, 2, 3)).square().mean() + (latents.std((0, 2, 3)) - 1).square().mean()
+    return functional.l1_loss(rebuilt, images) + 0.5 * functional.mse_loss(rebuilt, images), moments
+
+
+def train(out: Path, *, minutes: float, steps: int, batch: int, size: int, seed: int) -> AutoencoderTiny:
+    """Train, or go on training, until ``steps`` or ``minutes`` are over; leaves a diffusers folder in ``out/vae``."""
+    torch.manual_seed(seed)
+    model = make_autoencoder().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
+    done = 0
+    if (found := load_checkpoint(out, "autoencoder")) is not None:
+        model.load_state_dict(found[0])
+        done = int(found[1]["step"])
+    options = SceneOptions(objects=(1, 4), occlusion=0.2)
+    end = time.monotonic() + 60 * minutes
+    progress = tqdm(range(done, steps), initial=done, total=steps, desc="autoencoder", unit="step")
+    for step in progress:
+        if time.monotonic() > end:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
+        images = _crops(pictures(step * batch, batch, size, options), np.random.default_rng([seed, step]))
+        noise = torch.randn(batch, LATENT_CHANNELS, _CROP // 4, _CROP // 4)
+        error, moments = loss(model, images, noise)
+        optimizer.zero_grad(set_to_none=True)
+        (error + 0.05 * moments).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        done = step + 1
+        if done % 100 == 0:
+            append_log(out, {"model": "autoencoder", "step": done, "loss": error.item(), "moments": moments.item()})
+            progress.set_postfix(loss=f"{error.item():.4f}")
+            save_checkpoint(out, "autoencoder", dict(model.state_dict()), {"step": done})
+    save_checkpoint(out, "autoencoder", dict(model.state_dict()), {"step": done})
+    _standardise(model, pictures(10**6, 256, size, options))
+    model.eval().save_pretrained(out / "vae")
+    return model
+
+
+@torch.no_grad()
+def _standardise(model: AutoencoderTiny, images: Tensor) -> None:
+    """Write the scale and the shift that give the latents unit spread and zero mean into the configuration."""
+    latents = model.encoder(images)
+    model.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=float(latents.mean()))
+
+
+@torch.no_grad()
+def signal_to_noise(model: AutoencoderTiny, size: int = 96) -> float:
+    """Peak signal-to-noise ratio of rebuilt held-out pictures, in decibels."""
+    scenes = Scenes("validation", length=128, size=size, kinds=())
+    images = render([scenes.draw(i)[0] for i in range(128)], size=size).images * 2 - 1
+    rebuilt = model.decoder(model.encoder(images)).clamp(-1, 1)
+    return float(10 * np.log10(4 / functional.mse_loss(rebuilt, images).item()))
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Working folder.")] = Path("runs/embedded"),
+    minutes: Annotated[float, typer.Option(help="Stop after this time.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Length of the learning-rate schedule.")] = 3000,
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
+    size: Annotated[int, typer.Option(help="Height and width of the pictures.")] = 96,
+    seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
+) -> None:
+    """Train the autoencoder of the embedded model."""
+    model = train(out, minutes=minutes, steps=steps, batch=batch, size=size, seed=seed)
+    ratio = signal_to_noise(model, size)
+    append_log(out, {"model": "autoencoder", "psnr": ratio})
+    print(f"Peak signal-to-noise ratio on held-out pictures: {ratio:.1f} dB")
+
+
+if __name__ == "__main__":
+    typer.run(main)

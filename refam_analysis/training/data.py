@@ -1,0 +1,78 @@
+"""What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, render
+
+TRAINING_SCENES = SceneOptions(objects=(1, 4), occlusion=0.2)
+_CHUNK = 32
+
+
+class LatentScenes:
+    """Training scenes with their latents, cached in a file of half-precision numbers.
+
+    Args:
+        folder: where the cache lies; it is completed when it is shorter than ``number``.
+        vae: the trained autoencoder.
+        number: how many scenes.
+        size: height and width of the pictures in pixels.
+        device: where to draw and encode.
+
+    Attributes:
+        scenes: what the pictures show.
+        latents: float16 (scene, channels, size / 4, size / 4), scaled to unit spread.
+    """
+
+    def __init__(self, folder: Path, vae: AutoencoderTiny, *, number: int, size: int, device: torch.device) -> None:
+        split = Scenes("train", length=number, size=size, options=TRAINING_SCENES, kinds=())
+        self.scenes: list[Scene] = [split.draw(i)[0] for i in tqdm(range(number), desc="scenes", leave=False)]
+        path = folder / f"latents-{size}-{number}.npy"
+        if not path.exists():
+            self._encode(path, vae, size, device)
+        self.latents = np.load(path, mmap_mode="r")
+
+    @torch.inference_mode()
+    def _encode(self, path: Path, vae: AutoencoderTiny, size: int, device: torch.device) -> None:
+        vae = vae.to(device)
+        parts = []
+        for start in tqdm(range(0, len(self.scenes), _CHUNK), desc=f"latents at {size} pixels", unit="batch"):
+            images = render(self.scenes[start : start + _CHUNK], size=size, device=device).images * 2 - 1
+            latents = (vae.encoder(images) - vae.config.shift_factor) * vae.config.scaling_factor
+            parts.append(latents.half().cpu().numpy())
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, np.concatenate(parts))
+        partial.replace(path)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def batch(self, number: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Latents float32 (number, channels, h, w) and a caption for each, both drawn at random."""
+        chosen = rng.integers(len(self), size=number)
+        latents = torch.from_numpy(self.latents[np.sort(chosen)].astype(np.float32))
+        return latents, [describe(self.scenes[i], rng) for i in np.sort(chosen)]
+
+
+def strew(caption: str, words: list[str], rng: np.random.Generator, *, probability: float = 0.1) -> str:
+    """With a small probability, put one or two words that mean nothing for the picture somewhere into the caption.
+
+    Real captions hold many words that say nothing of the picture; here they also give the tokens beyond the scenes'
+    vocabulary an embedding that has learnt to be ignored.
+
+    >>> strew("a red ring", ["though"], np.random.default_rng(0), probability=0.0)
+    'a red ring'
+    """
+    if not caption or rng.random() >= probability:
+        return caption
+    parts = caption.split()
+    for _ in range(int(rng.integers(1, 3))):
+        parts.insert(int(rng.integers(len(parts) + 1)), words[int(rng.integers(len(words)))])
+    return " ".join(parts)

@@ -1,0 +1,227 @@
+"""Training of the embedded diffusion transformer, with nothing but the diffusion loss.
+
+The model is a small FLUX: ``FluxTransformer2DModel`` with double- and single-stream blocks, a T5 encoder for the token
+states and a CLIP encoder for the pooled vector, all trained together by flow matching (velocity target) on captioned
+scenes. Nothing here sees a mask, an expression's target or an attention map: where the words end up looking is
+the model's own doing, and the claims of the book rest on that.
+
+Training at a low resolution first is cheaper. There the image positions are stretched, so that a place in the picture
+has the same coordinates at every resolution.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from diffusers import AutoencoderTiny, FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+from transformers import CLIPTokenizer, T5Tokenizer
+
+from refam_analysis.prompts.stop_words import STOP_WORDS
+from refam_analysis.training.autoencoder import LATENT_CHANNELS
+from refam_analysis.training.checkpoints import (
+    append_log,
+    load_checkpoint,
+    restore_training,
+    save_checkpoint,
+    training_tensors,
+    update_average,
+)
+from refam_analysis.training.data import LatentScenes, strew
+from refam_analysis.training.text import (
+    TEXT_LENGTH,
+    common_words,
+    load_tokenizers,
+    make_clip_encoder,
+    make_t5_encoder,
+)
+
+IMAGE_SIZE = 96
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Size of the transformer and of its text encoders."""
+
+    double_blocks: int = 2
+    single_blocks: int = 4
+    heads: int = 3
+    head_width: int = 32
+    text_width: int = 64
+    text_layers: int = 2
+    pooled_width: int = 32
+
+
+CONFIGURATIONS = {
+    "small": Configuration(),
+    "large": Configuration(double_blocks=4, single_blocks=12, heads=6, text_width=192, text_layers=4, pooled_width=64),
+}
+
+
+class TrainedParts(nn.Module):
+    """What the diffusion loss trains: the transformer and both text encoders."""
+
+    def __init__(self, configuration: Configuration, t5: T5Tokenizer, clip: CLIPTokenizer) -> None:
+        super().__init__()
+        width = configuration.head_width
+        self.transformer = FluxTransformer2DModel(
+            in_channels=4 * LATENT_CHANNELS,
+            num_layers=configuration.double_blocks,
+            num_single_layers=configuration.single_blocks,
+            attention_head_dim=width,
+            num_attention_heads=configuration.heads,
+            joint_attention_dim=configuration.text_width,
+            pooled_projection_dim=configuration.pooled_width,
+            guidance_embeds=False,
+            axes_dims_rope=(width // 4, 3 * width // 8, 3 * width // 8),
+        )
+        self.t5 = make_t5_encoder(t5, width=configuration.text_width, layers=configuration.text_layers)
+        self.clip = make_clip_encoder(clip, width=configuration.pooled_width)
+
+    def forward(self, noisy: Tensor, level: Tensor, t5_ids: Tensor, clip_ids: Tensor, positions: Tensor) -> Tensor:
+        """Velocity (item, token, 16) of packed latents at noise levels (item,)."""
+        return self.transformer(
+            hidden_states=noisy,
+            timestep=level,
+            encoder_hidden_states=self.t5(t5_ids)[0],
+            pooled_projections=self.clip(clip_ids).pooler_output,
+            txt_ids=torch.zeros(t5_ids.shape[1], 3, device=noisy.device),
+            img_ids=positions,
+            return_dict=False,
+        )[0]
+
+
+def pack(latents: Tensor) -> Tensor:
+    """(item, channels, h, w) to tokens (item, h / 2 * w / 2, 4 * channels), in FLUX's order."""
+    items, channels, height, width = latents.shape
+    blocks = latents.view(items, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(items, height * width // 4, 4 * channels)
+
+
+def image_positions(side: int, *, full: int = IMAGE_SIZE // 8) -> Tensor:
+    """Position ids (token, 3) of a ``side`` x ``side`` grid, stretched to the coordinates of the full grid."""
+    axis = (torch.arange(side) + 0.5) * full / side - 0.5
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack((torch.zeros_like(y), y, x), -1).reshape(-1, 3)
+
+
+def flow_matching_loss(parts: nn.Module, latents: Tensor, ids: tuple[Tensor, Tensor], draws: torch.Generator) -> Tensor:
+    """Mean squared error of the velocity at noise levels sigmoid(normal + 0.4), where the text matters most."""
+    clean = pack(latents)
+    level = torch.sigmoid(torch.randn(len(clean), generator=draws) + 0.4).to(clean.device)
+    noise = torch.randn(clean.shape, generator=draws).to(clean.device)
+    noisy = torch.lerp(clean, noise, level[:, None, None])
+    positions = image_positions(latents.shape[-1] // 2).to(clean.device)
+    return functional.mse_loss(parts(noisy, level, *ids, positions), noise - clean)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up over 200 steps, then flat, then linear decay over the last 40 % of ``steps``."""
+    return peak * min(1.0, (step + 1) / 200) * min(1.0, max(0.02, (1 - step / steps) / 0.4))
+
+
+class Trainer:
+    """One training run in one folder; :meth:`run` goes on from the newest checkpoint."""
+
+    def __init__(self, out: Path, *, configuration: Configuration, seed: int, device: torch.device, peak: float) -> None:
+        torch.manual_seed(seed)
+        self.out, self.seed, self.device, self.peak = out, seed, device, peak
+        self.t5_tokenizer, self.clip_tokenizer = load_tokenizers(out)
+        self.model = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
+        self.average = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
+        self.average.load_state_dict(self.model.state_dict())
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.985))
+        self.strewn = [*sorted(STOP_WORDS), *common_words()[:1500]]
+        self.step, self.samples = 0, 0
+        if (found := load_checkpoint(out, "dit")) is not None:
+            restore_training(found[0], self.model, self.average, self.optimizer)
+            self.step, self.samples = int(found[1]["step"]), int(found[1]["samples"])
+
+    def save(self) -> None:
+        """Write the checkpoint from which the next run goes on."""
+        tensors = training_tensors(self.model, self.average, self.optimizer)
+        save_checkpoint(self.out, "dit", tensors, {"step": self.step, "samples": self.samples, "seed": self.seed})
+
+    def token_ids(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids (caption, 32) for both encoders, padded, and cut where a caption is too long."""
+        options = {"padding": "max_length", "max_length": TEXT_LENGTH, "truncation": True, "return_tensors": "pt"}
+        t5 = self.t5_tokenizer(captions, **options).input_ids
+        clip = self.clip_tokenizer(captions, **options).input_ids
+        return t5.to(self.device), clip.to(self.device)
+
+    def update(self, data: LatentScenes, batch: int, steps: int) -> float:
+        """One step of the optimiser; the loss before it. The step's randomness depends on the seed and its number."""
+        rng = np.random.default_rng([self.seed, self.step])
+        draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        latents, captions = data.batch(batch, rng)
+        ids = self.token_ids([strew(caption, self.strewn, rng) for caption in captions])
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, steps, self.peak)
+        loss = flow_matching_loss(self.model, latents.to(self.device), ids, draws)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self.samples += batch
+        update_average(self.average, self.model, min(0.999, self.step / (self.step + 10)))
+        return loss.item()
+
+    def run(self, data: LatentScenes, *, batch: int, steps: int, minutes: float) -> None:
+        """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end."""
+        end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
+        progress = tqdm(total=steps, initial=self.step, desc="transformer", unit="step", mininterval=5)
+        started, first = time.monotonic(), self.samples
+        try:
+            while self.step < steps and time.monotonic() < end:
+                recent.append(self.update(data, batch, steps))
+                progress.update()
+                if not math.isfinite(recent[-1]):
+                    raise FloatingPointError(f"The loss is {recent[-1]} at step {self.step}: lower the learning rate.")
+                if self.step % 100 == 0:
+                    rate = (self.samples - first) / (time.monotonic() - started)
+                    progress.set_postfix(loss=f"{np.mean(recent):.4f}", rate=f"{rate:.0f}/s")
+                    append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples,
+                                          "loss": float(np.mean(recent)), "rate": rate})  # fmt: skip
+                    recent.clear()
+                if time.monotonic() - saved > 180:
+                    self.save()
+                    saved = time.monotonic()
+        finally:
+            self.save()
+            progress.close()
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Working folder; holds vae/ from the autoencoder's training.")] = Path("runs/embedded"),
+    configuration: Annotated[str, typer.Option(help=f"One of {', '.join(CONFIGURATIONS)}.")] = "small",
+    size: Annotated[int, typer.Option(help="Height and width of the pictures; a multiple of 8.")] = IMAGE_SIZE,
+    scenes: Annotated[int, typer.Option(help="Number of training scenes.")] = 40_000,
+    batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    steps: Annotated[int, typer.Option(help="Length of the learning-rate schedule, over all runs.")] = 8000,
+    minutes: Annotated[float, typer.Option(help="Stop after this time.")] = 150.0,
+    peak: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Seed of weights, noise, captions.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the embedded diffusion transformer, or go on training it."""
+    vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
+    data = LatentScenes(out, vae, number=scenes, size=size, device=torch.device(device))
+    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=torch.device(device), peak=peak)
+    trainer.run(data, batch=batch, steps=steps, minutes=minutes)
+
+
+if __name__ == "__main__":
+    typer.run(main)
