@@ -92,11 +92,11 @@ def test_low_precision_gives_the_transformer_what_the_pipeline_gives_it(
     dtype: torch.dtype, tiny_flux_pipeline: Callable[..., FluxPipeline]
 ) -> None:
     model = model_of(tiny_flux_pipeline(guidance=True).to(dtype=dtype))
-    inputs = inputs_of(model, noise_level=0.3)
+    inputs = inputs_of(model, noise_level=0.257)  # rounded twice by the pipeline: not the nearest bfloat16
     seen: dict[str, Any] = {}
     handle = model.transformer.register_forward_pre_hook(lambda _, __, kw: seen.update(kw), with_kwargs=True)
     model.pipeline(
-        PROMPT.text, height=32, width=40, sigmas=[0.3], num_inference_steps=1,
+        PROMPT.text, height=32, width=40, sigmas=[0.257], num_inference_steps=1,
         latents=inputs.kwargs["hidden_states"], max_sequence_length=24, guidance_scale=2.5, output_type="latent",
     )  # fmt: skip
     handle.remove()
@@ -170,14 +170,14 @@ def changed(before: torch.Tensor, after: torch.Tensor) -> list[int]:
     return torch.nonzero((before - after).abs().amax(dim=(0, 2))).flatten().tolist()
 
 
-@pytest.mark.parametrize("position", [0, 3, 23])
+@pytest.mark.parametrize("position", [0, 3, -1])
 def test_a_marked_text_token_is_found_where_the_layout_says(plain: FluxModel, position: int) -> None:
     inputs = inputs_of(plain)
     before = input_of_block_0(plain, dict(inputs.kwargs))
     marked = inputs.kwargs["encoder_hidden_states"].clone()
     marked[:, position] += 1
     after = input_of_block_0(plain, {**inputs.kwargs, "encoder_hidden_states": marked})
-    assert changed(before, after) == [inputs.layout.text.start + position]
+    assert changed(before, after) == [range(before.shape[1])[inputs.layout.text][position]]
 
 
 @pytest.mark.parametrize(("y", "x"), [(0, 0), (1, 4), (3, 2)])

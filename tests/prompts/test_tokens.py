@@ -111,6 +111,14 @@ def test_characters_that_normalising_expands_stay_with_their_word(tokenizers: To
     assert words == ["the"] * 3 + ["ﬃ"] * 3 + ["Ç"] + ["ring"] * 4
 
 
+def test_a_token_over_two_words_belongs_to_the_one_it_shares_most_with_or_to_the_first() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "a.": 1, "b...": 2}, unk_token="[PAD]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]")
+    tokens = align_tokens(make_prompt("a. b..."), fast, length=2, encoder="words")
+    assert [(token.text, token.word) for token in tokens] == [("a.", "a"), ("b...", "...")]
+
+
 def test_a_special_token_typed_by_the_user_is_special(tokenizers: Tokenizers) -> None:
     tokens = align_tokens(make_prompt("the ring </s>"), tokenizers["t5"], length=9, encoder="t5")
     typed = [token for token in tokens if token.text == "</s>"]
