@@ -247,4 +247,8 @@ def _block_axis(axes: Axes, table: pd.DataFrame) -> Axes:
 
 
 def _called(sinks: pd.DataFrame) -> str:
-    return sample_size(sinks["scenes"]) + (" (exploratory: one recording)" if bool(sinks["exploratory"].all()) else "")
+    return (
+        sample_size(sinks["scenes"])
+        + "; rings: sinks"
+        + (" (exploratory: one recording)" if bool(sinks["exploratory"].all()) else "")
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts.tokens import Token
-from refam_analysis.recording.labels import build_dataset
+from refam_analysis.recording.labels import build_dataset, make_axes
 from refam_analysis.recording.recording import Recording
 
 GRID = (3, 4)
@@ -50,14 +50,20 @@ def make_recording(
         layout = TokenLayout(slice(image, image + text), slice(0, image), GRID)
     values = {name: reduced(attention, layout, name) for name in keep}
     numbers = list(range(attention.shape[2])) if blocks is None else list(blocks)
-    dataset = build_dataset(
-        values,
+    axes = make_axes(
+        keep,
         layout,
-        tokens=() if anonymous else tokens,
-        blocks=dict.fromkeys(numbers, "double"),
+        blocks=numbers,
         branches=[str(i) for i in range(attention.shape[1])],
         noise_levels=[0.6] * attention.shape[0],
-        heads=list(range(attention.shape[3])),
+        heads=range(attention.shape[3]),
+    )
+    dataset = build_dataset(
+        values,
+        axes,
+        layout,
+        tokens=() if anonymous else tokens,
+        block_types=dict.fromkeys(numbers, "double"),
         attributes={"model": "made by hand", "absent": dict.fromkeys(absent, "the model has no such queries.")},
     )
     return Recording(dataset)

@@ -101,12 +101,12 @@ def test_the_map_of_sinks_holds_doublings_and_rings(axes: Axes, sinks: pd.DataFr
     np.testing.assert_allclose(rings, [[2.5, 1.5]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["the", "</s>", "padding 0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
-    assert axes.get_xlabel() == "block\nn = 20 scenes"
+    assert axes.get_xlabel() == "block\nn = 20 scenes; rings: sinks"
 
 
 def test_the_map_of_one_recording_says_that_it_is_exploratory(axes: Axes, sinks: pd.DataFrame) -> None:
     figures.sink_map(axes, sinks.assign(scenes=1, exploratory=True))
-    assert "exploratory" in axes.get_xlabel() and "n = 1 scene " in axes.get_xlabel()
+    assert "exploratory" in axes.get_xlabel() and "n = 1 scene;" in axes.get_xlabel()
 
 
 def test_a_role_without_scenes_in_a_block_stays_empty(axes: Axes, sinks: pd.DataFrame) -> None:
