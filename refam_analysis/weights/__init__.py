@@ -12,7 +12,7 @@ class MissingWeightsError(RefamError, FileNotFoundError):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(
             f"The embedded weights {name!r} are missing: there is no folder {folder}. "
-            "Install the package again, or train them with `python -m refam_analysis.training`."
+            "Install the package again, or train them with `python -m refam_analysis.training.dit` and `.sam`."
         )
 
 
