@@ -220,22 +220,28 @@ def _mixed(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSett
     return total
 
 
-def _average_draws(group: Sequence[xr.DataArray], settings: HeatmapSettings, block: int) -> Tensor:
+def _average_draws(group: Sequence[xr.Variable], settings: HeatmapSettings, block: int) -> Tensor:
     """Normalised attention of one block, averaged over noise levels and seeds: (head, token, patch), float32."""
     steps = [
-        torch.from_numpy(np.ascontiguousarray(attention.isel(block=block).values, dtype=np.float32)).flatten(3)
+        torch.from_numpy(np.ascontiguousarray(attention[:, block].values, dtype=np.float32)).flatten(3)
         for attention in group
     ]
     return reading.normalise(torch.cat(steps), settings.normalisation).mean(0)
 
 
-def _conditional(recording: Recording, settings: HeatmapSettings) -> xr.DataArray:
-    """The direction that is read: (step, block, head, token, (frame,) y, x), of the conditional branch."""
-    attention = recording[settings.direction].isel(branch=0)
+def _conditional(recording: Recording, settings: HeatmapSettings) -> xr.Variable:
+    """The direction that is read: (step, block, head, token, (frame,) y, x), of the conditional branch.
+
+    Without coordinates, which cost more than the arithmetic where hundreds of recordings are read; what is on disk
+    stays there until a block of it is used.
+    """
+    if settings.direction not in recording:
+        recording[settings.direction]  # raises, and says why it is not there
+    attention = recording.dataset.variables[settings.direction].isel(branch=0)
     if settings.normalisation == "share" and attention.sizes["token"] != recording.layout.text_length:
         raise HeatmapSettingsError(
-            "Shares are among all tokens of the text, and this recording holds only some of "
-            "its words: read the whole recording, or choose another normalisation."
+            "Shares are among all tokens of the text, and this recording holds only some of its words: read the whole "
+            "recording, or choose another normalisation."
         )
     return attention.transpose("step", "block", "head", "token", *_space(attention))
 
@@ -251,7 +257,7 @@ def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Record
     group = [recordings] if isinstance(recordings, Recording) else list(recordings)
     if not group:
         raise MixedRecordingsError("There is no recording to read a heatmap from: give one, or several of one prompt.")
-    if any(recording.tokens != group[0].tokens for recording in group):
+    if any(recording.tokens != group[0].tokens for recording in group[1:]):
         raise MixedRecordingsError(
             "The recordings are of different prompts, and one heatmap is of one sentence: call "
             "heatmap once for each prompt."
@@ -259,7 +265,7 @@ def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Record
     return group
 
 
-def _space(attention: xr.DataArray) -> list[str]:
+def _space(attention: xr.DataArray | xr.Variable) -> list[str]:
     return [axis for axis in ("frame", "y", "x") if axis in attention.dims]
 
 

@@ -84,8 +84,8 @@ def aggregate(words: Tensor, present: Tensor, aggregation: Aggregation) -> Tenso
         (..., patch): in the unit of ``words`` for the mean; without unit, at most 1, for the product.
 
     >>> words = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
-    >>> aggregate(words, torch.tensor([True, True]), "product")
-    tensor([0.0000, 0.5000, 0.0000])
+    >>> [round(value, 3) for value in aggregate(words, torch.tensor([True, True]), "product").tolist()]
+    [0.0, 0.5, 0.0]
     """
     keep = present[..., None]
     count = keep.sum(-2)
