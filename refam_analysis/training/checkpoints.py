@@ -17,7 +17,8 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], state: 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.safetensors"
     partial = folder / f"{name}.partial"
-    kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    # Cloned, because safetensors refuses tensors that share memory, as tied embeddings do.
+    kept = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     save_file(kept, partial, metadata={"state": json.dumps(state)})
     os.replace(partial, target)
 

@@ -1,0 +1,88 @@
+"""From a training run to the folder that ships: a FluxPipeline in half precision, its defaults, its model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline
+
+from refam_analysis.training.checkpoints import load_checkpoint
+from refam_analysis.training.dit import CONFIGURATIONS, IMAGE_SIZE, TrainedParts
+from refam_analysis.training.text import TEXT_LENGTH, load_tokenizers, share_case
+
+_HALF = torch.float16
+DEFAULTS: dict[str, Any] = {
+    "image_size": [IMAGE_SIZE, IMAGE_SIZE],
+    "text_length": TEXT_LENGTH,
+    "steps": 28,
+    "guidance": 3.0,
+}
+
+
+def assemble(run: Path, configuration: str) -> FluxPipeline:
+    """The pipeline of a run's averaged weights, in float32.
+
+    Raises:
+        FileNotFoundError: the run has no checkpoint yet.
+    """
+    found = load_checkpoint(run, "dit")
+    if found is None:
+        raise FileNotFoundError(f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first.")
+    t5, clip = load_tokenizers(run)
+    parts = TrainedParts(CONFIGURATIONS[configuration], t5, clip)
+    parts.load_state_dict({k.removeprefix("average."): v for k, v in found[0].items() if k.startswith("average.")})
+    share_case(parts.t5, t5)
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=AutoencoderTiny.from_pretrained(run / "vae"),
+        text_encoder=parts.clip.eval(),
+        tokenizer=clip,
+        text_encoder_2=parts.t5.eval(),
+        tokenizer_2=t5,
+        transformer=parts.transformer.eval(),
+    )
+
+
+def export(run: Path, out: Path, *, configuration: str, grounding: dict[str, Any] | None = None) -> None:
+    """Write the folder that ``FluxPipeline.from_pretrained`` and ``ra.load_model`` read.
+
+    Args:
+        run: the training's working folder.
+        out: where to; files of an earlier export are replaced.
+        configuration: which of ``CONFIGURATIONS`` was trained.
+        grounding: the heatmap settings that a search on validation scenes chose; those of the earlier export are
+            kept when left out.
+    """
+    earlier = out / "refam.json"
+    if grounding is None and earlier.exists():
+        grounding = json.loads(earlier.read_text()).get("grounding")
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    assemble(run, configuration).to(dtype=_HALF).save_pretrained(partial)
+    settings = DEFAULTS | ({"grounding": grounding} if grounding else {})
+    (partial / "refam.json").write_text(json.dumps(settings, indent=2) + "\n")
+    if (card := out / "README.md").exists():
+        shutil.copy(card, partial / "README.md")
+    shutil.rmtree(out, ignore_errors=True)
+    partial.replace(out)
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="The training's working folder.")] = Path("runs/embedded"),
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("refam_analysis/weights/data/embedded-dit"),
+    configuration: Annotated[str, typer.Option(help=f"One of {', '.join(CONFIGURATIONS)}.")] = "small",
+) -> None:
+    """Write the trained embedded model in the form in which it ships."""
+    export(run, out, configuration=configuration)
+    weights = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
+    print(f"{out}: {weights / 1e6:.1f} MB of weights, configuration {dataclasses.asdict(CONFIGURATIONS[configuration])}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
