@@ -8,7 +8,7 @@ Recording puts on its axes; no tokenizer is asked again.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.layout import TokenLayout
+
+if TYPE_CHECKING:
+    from refam_analysis.models.layout import TokenLayout
 
 Side = Literal["text", "image"]
 SIDES: tuple[Side, ...] = ("text", "image")
@@ -125,6 +127,7 @@ def roles(table: pd.DataFrame, layout: TokenLayout) -> list[str]:
     Returns:
         One role a row.
 
+    >>> from refam_analysis.models.layout import TokenLayout
     >>> table = pd.DataFrame({"position": range(6), "side": ["text"] * 4 + ["image"] * 2,
     ...     "text": ["a", "ring", "a", "<pad>", "", ""], "word": ["a", "ring", "a", "", "", ""],
     ...     "kind": ["stop", "content", "magnet", "padding", "image", "image"]})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from refam_analysis.analysis.positions import SIDES, Side, sides_along
 from refam_analysis.analysis.statistics import NoRecordingsError
 from refam_analysis.errors import RefamError
-from refam_analysis.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from refam_analysis.recording.recording import Recording
 
 
 class RecordingsDifferError(RefamError, ValueError):
@@ -28,6 +31,8 @@ def each_recording(recordings: Recording | Iterable[Recording]) -> Iterator[Reco
     Raises:
         NoRecordingsError: there is none.
     """
+    from refam_analysis.recording.recording import Recording  # here, since it loads PyTorch and tables need none
+
     empty = True
     for recording in (recordings,) if isinstance(recordings, Recording) else recordings:
         empty = False

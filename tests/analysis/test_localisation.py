@@ -15,6 +15,8 @@ from refam_analysis.analysis.localisation import (
     localisation_by_block,
     peak_inside,
 )
+from refam_analysis.evaluation.metrics import points_on
+from refam_analysis.segmentation.point import peak
 
 
 def upsampled(heatmap: np.ndarray, pixels: int) -> np.ndarray:
@@ -85,6 +87,13 @@ def test_the_peak_is_looked_up_in_the_middle_of_its_token() -> None:
     mask[12, 20] = True
     assert peak_inside(heatmap, mask)
     assert not peak_inside(heatmap.T, mask)
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_peak_is_the_point_that_a_segmenter_would_be_asked_about(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    heatmap, mask = generator.random((3, 5)), generator.random((24, 40)) < 0.5
+    assert peak_inside(heatmap, mask) == bool(points_on([peak(heatmap, (24, 40))], [mask])[0])
 
 
 def test_sizes_that_do_not_divide_are_looked_up_by_pixel_centres() -> None:
