@@ -7,7 +7,7 @@ into one chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -75,6 +75,20 @@ def plan_chunks(
                 )
 
 
+class Workspace:
+    """Memory for chunks that is used again: fresh memory costs more than what is computed in it."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, torch.Tensor] = {}
+
+    def take(self, purpose: str, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        """An uninitialised tensor of this shape, valid until the next one for the same purpose is taken."""
+        room, size = self._rooms.get(purpose), prod(shape)
+        if room is None or room.numel() < size or room.dtype != like.dtype or room.device != like.device:
+            room = self._rooms[purpose] = torch.empty(size, dtype=like.dtype, device=like.device)
+        return room[:size].view(*shape)
+
+
 class Scores:
     """The scores of a call, or with ``lse`` the logarithms of its probabilities, chunk by chunk.
 
@@ -84,12 +98,13 @@ class Scores:
     Args:
         call: the operands.
         lse: (batch, head, query), or None for the scores themselves.
+        workspace: where the chunks are put.
     """
 
     #: What stands for log 0, so that 0 * log 0 is 0; exp of it is 0 in every precision.
     LOG_ZERO = -1.0e4
 
-    def __init__(self, call: AttentionCall, lse: torch.Tensor | None = None) -> None:
+    def __init__(self, call: AttentionCall, lse: torch.Tensor | None, workspace: Workspace) -> None:
         dtype = call.score_dtype
         query = call.query.detach().to(dtype) * call.scale
         key = call.key.detach().to(dtype)
@@ -103,15 +118,13 @@ class Scores:
         self._key = key.flatten(0, 1)
         self._bias = call.bias
         self._is_log_probability = lse is not None
-        self._room: torch.Tensor | None = None
+        self._workspace = workspace
 
     def compute(self, chunk: Chunk) -> torch.Tensor:
         """(items, heads, rows, columns) of the chunk. The next call writes into the same memory."""
         pairs = self._pairs(chunk)
-        items, heads, rows, columns = chunk.shape
-        scores = self._take_room(prod(chunk.shape)).view(items * heads, rows, columns)
-        torch.bmm(self._query[pairs, chunk.rows], self._key[pairs, chunk.columns].mT, out=scores)
-        scores = scores.view(chunk.shape)
+        scores = self._workspace.take("scores", chunk.shape, self._query)
+        torch.bmm(self._query[pairs, chunk.rows], self._key[pairs, chunk.columns].mT, out=scores.flatten(0, 1))
         if self._bias is not None:
             scores += self._bias[tuple(map(_broadcast_range, self._bias.shape, _ranges(chunk)))]
             if self._is_log_probability:
@@ -121,11 +134,6 @@ class Scores:
     def _pairs(self, chunk: Chunk) -> slice:
         last = (chunk.items.stop - 1) * self._heads + chunk.heads.stop
         return slice(chunk.items.start * self._heads + chunk.heads.start, last)
-
-    def _take_room(self, size: int) -> torch.Tensor:
-        if self._room is None or self._room.numel() < size:
-            self._room = torch.empty(size, dtype=self._query.dtype, device=self._query.device)
-        return self._room[:size]
 
 
 def _ranges(chunk: Chunk) -> tuple[slice, slice, slice, slice]:

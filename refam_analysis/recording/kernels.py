@@ -24,7 +24,7 @@ import torch
 from torch.nn.attention import SDPBackend
 
 from refam_analysis.recording.attention_calls import AttentionCall, Plain
-from refam_analysis.recording.chunks import Scores, plan_chunks
+from refam_analysis.recording.chunks import Scores, Workspace, plan_chunks
 
 _FUSED_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -86,7 +86,7 @@ def _attend_fused_half(call: AttentionCall, plain: Plain) -> Attended:
 
 
 def _attend_chunked(call: AttentionCall, plain: Plain) -> Attended:
-    scores = Scores(call)
+    scores = Scores(call, None, Workspace())
     rows, columns = slice(0, call.query.shape[-2]), slice(0, call.key.shape[-2])
     lse = torch.empty(call.query.shape[:3], dtype=call.score_dtype, device=call.query.device)
     for chunk in plan_chunks(lse.shape[0], call.heads, rows, columns, device=lse.device):

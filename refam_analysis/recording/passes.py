@@ -13,6 +13,7 @@ import torch
 from refam_analysis.errors import RefamError
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.blocks import Block
+from refam_analysis.recording.chunks import Workspace
 from refam_analysis.recording.quantities import QUANTITIES, Sides
 from refam_analysis.recording.reductions import reduce_attention, result_shape
 
@@ -89,6 +90,7 @@ class Pass:
         self._places = {block.index: place for place, block in enumerate(recorded)}
         self._keep, self._queries, self._keys = keep, queries, keys
         self._mean_over_heads, self._dtype = mean_over_heads, dtype
+        self._workspace = Workspace()
         self._calls = 0
         self._next = 0
         self._running: Block | None = None
@@ -126,6 +128,7 @@ class Pass:
 
     def close(self) -> None:
         """The transformer has returned."""
+        self._workspace = Workspace()
         if self._next < len(self._blocks):
             raise MissedAttentionError(self._blocks[self._next], 0)
 
@@ -156,7 +159,13 @@ class Pass:
         results = targets if on_cpu else {k: torch.empty_like(v, device=lse.device) for k, v in targets.items()}
         with torch.no_grad():
             reduce_attention(
-                call, lse, self._queries, self._keys, results, mean_over_heads=self._mean_over_heads
+                call,
+                lse,
+                self._queries,
+                self._keys,
+                results,
+                mean_over_heads=self._mean_over_heads,
+                workspace=self._workspace,
             )
             if not on_cpu:
                 _copy_all(results, targets)

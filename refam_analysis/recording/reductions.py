@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from refam_analysis.recording.attention_calls import AttentionCall
-from refam_analysis.recording.chunks import Chunk, Scores, plan_chunks
+from refam_analysis.recording.chunks import Chunk, Scores, Workspace, plan_chunks
 from refam_analysis.recording.quantities import QUANTITIES, Quantity, Sides
 
 
@@ -46,6 +46,7 @@ def reduce_attention(
     results: Mapping[str, torch.Tensor],
     *,
     mean_over_heads: bool = False,
+    workspace: Workspace | None = None,
 ) -> None:
     """Fill ``results`` with the quantities that it names.
 
@@ -58,8 +59,10 @@ def reduce_attention(
             place; with ``mean_over_heads`` its head axis has length 1.
         mean_over_heads: store the mean over heads of each quantity (of each head's entropy, not the entropy of the
             mean).
+        workspace: memory to use again from call to call.
     """
-    scores = Scores(call, lse)
+    workspace = workspace or Workspace()
+    scores = Scores(call, lse, workspace)
     items, heads = lse.shape[:2]
     taken = _Taken(lse, queries, keys, results)
     for visit in _plan_visits(results, queries, keys):
@@ -67,7 +70,8 @@ def reduce_attention(
         weighted = any(quantity.name.startswith(("entropy", "uniformity")) for quantity in visit.quantities)
         for chunk in plan:
             logarithm = scores.compute(chunk)
-            probability = logarithm.exp() if weighted else logarithm.exp_()
+            room = workspace.take("probabilities", chunk.shape, logarithm) if weighted else logarithm
+            probability = torch.exp(logarithm, out=room)
             product = logarithm.mul_(probability) if weighted else None
             for quantity in visit.quantities:
                 taken.take(quantity, chunk, probability, product)

@@ -1,0 +1,128 @@
+"""The reference of this room: the whole softmax in float64, and every quantity from it by its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from torch.overrides import TorchFunctionMode
+
+from refam_analysis.models.layout import TokenLayout
+
+TEXT, IMAGE, GRID = slice(0, 5), slice(5, 17), (3, 4)
+
+
+def _plain_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """Probabilities (batch, head, query, key) in float64; zeros where a query may attend to nothing."""
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scores = query.double() @ key.double().mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask.double()
+    return torch.softmax(scores, -1).nan_to_num(0.0)
+
+
+def _plain_quantity(name: str, attention: torch.Tensor, text: slice, image: slice) -> torch.Tensor:
+    """A quantity by its definition, (batch, head, ...), in float64."""
+    sides = {"text": text, "image": image}
+    if name == "full":
+        return attention
+    if name == "entropy":
+        return torch.special.entr(attention).sum(-1)
+    if "_to_" in name:
+        rows, columns = name.split("_to_")
+        return attention[..., sides[rows], :][..., sides[columns]]
+    rows = attention[..., sides[name.rsplit("_", 1)[1]], :]
+    if name.startswith("received"):
+        return rows.mean(-2) * rows.shape[-1]
+    column = rows / rows.sum(-2, keepdim=True)
+    return torch.special.entr(column).sum(-2).exp() / rows.shape[-2]
+
+
+@pytest.fixture(scope="session")
+def plain_attention() -> Callable[..., torch.Tensor]:
+    """``plain_attention(query, key, *, mask, causal, scale)``: the whole softmax in float64."""
+    return _plain_attention
+
+
+@pytest.fixture(scope="session")
+def plain_quantity() -> Callable[..., torch.Tensor]:
+    """``plain_quantity(name, attention, text, image)``: a quantity by its definition."""
+    return _plain_quantity
+
+
+@pytest.fixture
+def layout() -> TokenLayout:
+    """Five text tokens, then 3 x 4 image tokens."""
+    return TokenLayout(text=TEXT, image=IMAGE, grid=GRID)
+
+
+@pytest.fixture
+def transformer() -> FluxTransformer2DModel:
+    """Two double-stream and three single-stream blocks, two heads of 16, random weights, none of them zero."""
+    torch.manual_seed(1)
+    model = FluxTransformer2DModel(
+        in_channels=8, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=12, pooled_projection_dim=6, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture
+def inputs() -> Callable[..., dict[str, torch.Tensor]]:
+    """``inputs(batch=1, seed=0)``: arguments for ``transformer`` that fit ``layout``."""
+
+    def make(batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        places = torch.cartesian_prod(torch.zeros(1), torch.arange(3.0), torch.arange(4.0))
+        return {
+            "hidden_states": torch.randn(batch, 12, 8, generator=generator),
+            "encoder_hidden_states": torch.randn(batch, 5, 12, generator=generator),
+            "pooled_projections": torch.randn(batch, 6, generator=generator),
+            "timestep": torch.full((batch,), 0.6),
+            "img_ids": places,
+            "txt_ids": torch.zeros(5, 3),
+        }
+
+    return make
+
+
+class _Spy(TorchFunctionMode):
+    """Notes query and key of every attention call."""
+
+    def __init__(self, calls: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") == "scaled_dot_product_attention":
+            self._calls.append((kwargs["query"].clone(), kwargs["key"].clone()))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def queries_and_keys() -> Callable[..., list[tuple[torch.Tensor, torch.Tensor]]]:
+    """``queries_and_keys(model, **arguments)``: final query and key of every attention call, one a block in FLUX."""
+
+    def run(model: torch.nn.Module, **arguments: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with torch.no_grad(), _Spy(calls):
+            model(**arguments)
+        return calls
+
+    return run
