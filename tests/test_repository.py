@@ -21,7 +21,7 @@ PACKAGE = ROOT / "refam_analysis"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ROOMS = (
     "errors", "weights", "scenes", "prompts", "models", "recording", "analysis", "segmentation", "evaluation",
-    "experiments", "figures", "widgets", "training", "cli",
+    "experiments", "figures", "notebook", "widgets", "training", "cli",
 )  # fmt: skip
 """In the order in which data flows: a room imports only from rooms before it."""
 

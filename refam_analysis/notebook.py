@@ -1,0 +1,64 @@
+"""What every notebook of the book begins with: the model that the reader chose, one look, figures as files on request.
+
+Two names in the environment decide: ``REFAM_MODEL``, the model to look at (a hub id or a folder; the embedded one when
+it is not set), and ``REFAM_FIGURES``, a folder that figures are also written to. What notebooks compute and draw is
+in the other rooms.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from refam_analysis.figures.style import figure_style
+
+if TYPE_CHECKING:
+    from refam_analysis.models import DiffusionModel
+
+MODEL_VARIABLE = "REFAM_MODEL"
+FIGURES_VARIABLE = "REFAM_FIGURES"
+FIGURE_FORMATS = ("png", "pdf")
+
+
+def open_model() -> DiffusionModel:
+    """The model that ``REFAM_MODEL`` names, or the embedded one.
+
+    The embedded model is computed on the CPU, as in the book; another one on a GPU where PyTorch sees one.
+
+    Raises:
+        ModelFolderError and others: as :func:`refam_analysis.load_model`.
+    """
+    import torch
+
+    from refam_analysis.models import load_model
+
+    source = os.environ.get(MODEL_VARIABLE) or "embedded"
+    elsewhere = source != "embedded" and torch.cuda.is_available()
+    return load_model(source, device="cuda" if elsewhere else None)
+
+
+def use_style() -> None:
+    """Draw every figure from here on in the library's look, sharp enough for a page of the book."""
+    with figure_style():
+        chosen = {name: value for name, value in mpl.rcParams.items() if not name.startswith("backend")}
+    mpl.rcParams.update({**chosen, "figure.dpi": 160})
+
+
+def save_figure(figure: Figure, name: str) -> None:
+    """Write a figure to the folder that ``REFAM_FIGURES`` names; do nothing where it is not set.
+
+    Args:
+        figure: to write, once as a picture and once as vectors.
+        name: of the files, without an ending.
+    """
+    wanted = os.environ.get(FIGURES_VARIABLE)
+    if not wanted:
+        return
+    folder = Path(wanted).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in FIGURE_FORMATS:
+        figure.savefig(folder / f"{name}.{ending}")
