@@ -156,21 +156,28 @@ def _location(scene: Scene) -> Iterator[Expression]:
                     yield Expression(f"the {look.words} {phrase}", "location", index)
 
 
-def _clear_of(item: SceneObject, rivals: Sequence[SceneObject], phrase: str) -> bool:
-    """No rival is there too, and none is nearer to that side, so that both readings of the phrase agree."""
+def _clear_of(item: SceneObject, others: Sequence[SceneObject], phrase: str) -> bool:
+    """Whether no other object could be meant: none in the same half or quarter, or all clearly further from the side.
+
+    So the strict reading ("in that part of the picture") and the loose one ("nearest to that side") agree.
+    """
     holds = PLACES[phrase]
-    if any(holds(o.x, o.y) for o in rivals):
+    if any(holds(o.x, o.y) for o in others):
         return False
     if phrase == "in the middle":
         return True
-    gap = RELATION_GAP
-    return all(
-        ("left" not in phrase or item.x < o.x - gap or "corner" in phrase)
-        and ("right" not in phrase or item.x > o.x + gap or "corner" in phrase)
-        and ("top" not in phrase or item.y < o.y - gap or "corner" in phrase)
-        and ("bottom" not in phrase or item.y > o.y + gap or "corner" in phrase)
-        for o in rivals
-    )
+    sides = [word for word in _SIDES if word in phrase.split()]
+    if len(sides) == 2:
+        return not any(all(_depth(o, side) < 0.5 for side in sides) for o in others)
+    return all(_depth(item, sides[0]) < _depth(o, sides[0]) - RELATION_GAP for o in others)
+
+
+_SIDES = ("left", "right", "top", "bottom")
+
+
+def _depth(item: SceneObject, side: str) -> float:
+    """How far the centre is from a side of the picture."""
+    return {"left": item.x, "right": 1 - item.x, "top": item.y, "bottom": 1 - item.y}[side]
 
 
 def _relation(scene: Scene) -> Iterator[Expression]:

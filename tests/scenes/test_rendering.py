@@ -27,7 +27,7 @@ AREAS = {
 @pytest.mark.parametrize("rotation", [0.0, 0.2], ids=["upright", "turned"])
 def test_mask_has_the_exact_area(shape: str, rotation: float) -> None:
     scene = Scene((SceneObject(shape, "red", "large", 0.5, 0.5, 0.17, rotation=rotation),), "navy")
-    mask = render([scene], size=512).masks[0, 0]
+    mask = render([scene], size=1024).masks[0, 0]
     assert mask.float().mean().item() / 0.17**2 == pytest.approx(AREAS[shape], rel=0.01)
 
 

@@ -1,0 +1,98 @@
+"""The transformer's training: FLUX's packing, exact resumption, learning, and export to a stock pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, FluxPipeline
+
+from refam_analysis.models import load_model
+from refam_analysis.prompts import make_prompt
+from refam_analysis.training.data import LatentScenes
+from refam_analysis.training.dit import Configuration, Trainer, image_positions, learning_rate, pack
+from refam_analysis.training.export import export
+
+CPU = torch.device("cpu")
+
+
+def trainer(folder: Path, *, peak: float = 1e-3) -> Trainer:
+    return Trainer(folder, configuration=Configuration(), seed=0, device=CPU, peak=peak)
+
+
+@pytest.fixture
+def data(run_folder: Path) -> LatentScenes:
+    vae = AutoencoderTiny.from_pretrained(run_folder / "vae").float().eval()
+    return LatentScenes(run_folder, vae, number=8, size=32, device=CPU)
+
+
+def test_latents_are_packed_as_flux_packs_them() -> None:
+    latents = torch.randn(2, 4, 6, 8)
+    expected = FluxPipeline._pack_latents(latents, 2, 4, 6, 8)
+    assert torch.equal(pack(latents), expected)
+
+
+def test_positions_of_the_full_grid_are_those_of_flux() -> None:
+    expected = FluxPipeline._prepare_latent_image_ids(1, 12, 12, CPU, torch.float32)
+    torch.testing.assert_close(image_positions(12), expected)
+
+
+def test_positions_of_a_small_grid_cover_the_same_picture() -> None:
+    small = image_positions(8)[:, 1:]
+    centres = (small + 0.5) / 12
+    expected = (torch.arange(8) + 0.5) / 8
+    torch.testing.assert_close(centres.reshape(8, 8, 2)[:, 0, 0], expected)
+    torch.testing.assert_close(centres.reshape(8, 8, 2)[0, :, 1], expected)
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(run_folder: Path, data: LatentScenes) -> None:
+    undisturbed = trainer(run_folder)
+    for _ in range(2):
+        undisturbed.update(data, 2, 100)
+    undisturbed.save()
+    losses = [undisturbed.update(data, 2, 100) for _ in range(2)]
+    resumed = trainer(run_folder)
+    assert (resumed.step, resumed.samples) == (2, 4)
+    assert [resumed.update(data, 2, 100) for _ in range(2)] == losses
+    for kept, again in zip(undisturbed.average.parameters(), resumed.average.parameters(), strict=True):
+        assert torch.equal(kept, again)
+
+
+def test_the_loss_falls(run_folder: Path, data: LatentScenes) -> None:
+    learner = trainer(run_folder, peak=3e-3)
+    losses = [learner.update(data, 8, 400) for _ in range(60)]
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def test_a_run_stops_at_its_last_step_and_leaves_a_checkpoint(run_folder: Path, data: LatentScenes) -> None:
+    trainer(run_folder).run(data, batch=2, steps=3, minutes=5)
+    assert trainer(run_folder).step == 3
+
+
+def test_the_exported_folder_gives_the_velocity_that_was_trained(run_folder: Path, data: LatentScenes) -> None:
+    learner = trainer(run_folder)
+    for _ in range(2):
+        learner.update(data, 2, 100)
+    learner.average.load_state_dict({k: v.half().float() for k, v in learner.average.state_dict().items()})
+    learner.save()
+    export(run_folder, run_folder / "exported", configuration="small")
+    model = load_model(run_folder / "exported")
+
+    latents = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(1))
+    prompt = make_prompt("a red circle on the left")
+    inputs = model.forward_inputs(latents, model.encode_prompts([prompt]), noise_level=0.6, seeds=[3])
+    with torch.inference_mode():
+        velocity = model.transformer(**inputs.kwargs)[0]
+        ids = learner.token_ids([prompt.text])
+        expected = learner.average(inputs.kwargs["hidden_states"], torch.tensor([0.6]), *ids, image_positions(12))
+    torch.testing.assert_close(velocity, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 1 / 200), (199, 1.0), (600, 1.0), (800, 0.5), (1000, 0.02)],
+    ids=["first", "warm", "flat-ends", "half-decayed", "last"],
+)
+def test_learning_rate_warms_up_stays_and_decays(step: int, expected: float) -> None:
+    assert learning_rate(step, 1000, 1.0) == pytest.approx(expected)
