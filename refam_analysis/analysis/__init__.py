@@ -4,7 +4,7 @@ Every table has named columns and is made over scenes: one recording is one unit
 `statistics`, the labels and roles of tokens in `positions`.
 """
 
-from refam_analysis.analysis.entropy import entropy_by_block, entropy_by_row, row_entropy
+from refam_analysis.analysis.entropy import entropy_by_block, entropy_by_kind, entropy_by_row, row_entropy
 from refam_analysis.analysis.localisation import (
     MaskError,
     average_precision,
@@ -16,6 +16,7 @@ from refam_analysis.analysis.localisation import (
 from refam_analysis.analysis.magnets import mass_by_kind, mass_moved, mass_shares
 from refam_analysis.analysis.positions import MissingSideError, positions, roles
 from refam_analysis.analysis.received import received_by_key, received_mass, uniformity, uniformity_by_key
+from refam_analysis.analysis.rows import entropy_by_kind
 from refam_analysis.analysis.sinks import detect_sinks
 from refam_analysis.analysis.statistics import (
     NoRecordingsError,
@@ -38,6 +39,8 @@ __all__ = [
     "content_maps",
     "detect_sinks",
     "entropy_by_block",
+    "entropy_by_kind",
+    "entropy_by_kind",
     "entropy_by_row",
     "localisation_by_block",
     "mass_by_kind",

@@ -1,9 +1,11 @@
 """How good points and masks are: metrics, and the test of grounding on scenes.
 
-The measures (`metrics`), what to measure on (`items`), where a model's points fall beside its controls (`grounding`),
-and the search for the settings to read heatmaps with (`search`).
+The measures (`metrics`), what to measure on (`items`) and its recordings (`recordings`), where a model's points fall
+beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), and the
+search for the settings to read heatmaps with (`search`).
 """
 
+from refam_analysis.evaluation.comparison import paired_accuracy
 from refam_analysis.evaluation.grounding import (
     SOURCES,
     GroundingReport,
@@ -13,6 +15,7 @@ from refam_analysis.evaluation.grounding import (
     untrained,
 )
 from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, scene_items
+from refam_analysis.evaluation.masks import MaskReport, inner_points, mask_accuracy, random_points
 from refam_analysis.evaluation.metrics import (
     EmptyRule,
     MaskError,
@@ -25,6 +28,7 @@ from refam_analysis.evaluation.metrics import (
     points_on,
     region_similarity,
 )
+from refam_analysis.evaluation.recordings import accuracy_by_reading, read_points, record_items
 from refam_analysis.evaluation.search import SearchFolderError, SearchResult, SearchSpace, choose_settings
 
 __all__ = [
@@ -34,21 +38,29 @@ __all__ = [
     "GroundingReport",
     "ItemsError",
     "MaskError",
+    "MaskReport",
     "MaskShapeError",
     "NoItemsError",
     "SearchFolderError",
     "SearchResult",
     "SearchSpace",
+    "accuracy_by_reading",
     "choose_settings",
     "contour_accuracy",
     "grounding_accuracy",
     "hard_items",
     "hits",
+    "inner_points",
+    "mask_accuracy",
     "mask_ious",
     "mean_iou",
     "overall_iou",
+    "paired_accuracy",
     "point_accuracy",
     "points_on",
+    "random_points",
+    "read_points",
+    "record_items",
     "region_similarity",
     "scene_items",
     "untrained",

@@ -1,0 +1,40 @@
+"""Values with their intervals, one under the other.
+
+Bars in groups, with the number of scenes of each, are in `curves`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from refam_analysis.figures.style import INK, SERIES_LOOKS, statement
+
+
+def value_intervals(axes: Axes, table: pd.DataFrame, *, by: str, value: str, reference: float | None = None) -> Axes:
+    """A dot and its interval for each row, from top to bottom: for names too long to stand under bars.
+
+    Args:
+        axes: to draw on.
+        table: a row a name: the columns ``by``, ``value``, ``value_low``, ``value_high`` and ``scenes``.
+        by: the column of the names.
+        value: the column of the values; its ends have the same name with ``_low`` and ``_high``.
+        reference: drawn as a line, such as chance, or no change.
+
+    Returns:
+        ``axes``.
+    """
+    places = np.arange(len(table))
+    middle = table[value].to_numpy(dtype=float)
+    ends = [middle - table[f"{value}_low"].to_numpy(dtype=float), table[f"{value}_high"].to_numpy(dtype=float) - middle]
+    reach = np.nan_to_num(np.maximum(np.stack(ends), 0.0))
+    look = SERIES_LOOKS[0]
+    axes.errorbar(middle, places, xerr=reach, fmt=look.marker, color=look.colour, ecolor=INK, capsize=3, linewidth=1.0)
+    axes.set_yticks(places, [str(name) for name in table[by]])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    if reference is not None:
+        axes.axvline(reference, color=INK, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_xlabel(f"{value.replace('_', ' ')}\n{statement(table)}")
+    axes.grid(axis="x")
+    return axes
