@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from refam_analysis.errors import RefamError
 
-
 LOWEST_BIAS = -1e3
 """A query must have some key whose bias is at least this, or none but -inf."""
 

@@ -71,9 +71,7 @@ def _fused_on_cpu(call: AttentionCall) -> bool:
 
 def _attend_fused(call: AttentionCall, plain: Plain) -> Attended:
     bias = None if call.causal else call.bias
-    output, lse = _FUSED_CPU(
-        call.query, call.key, call.value, 0.0, call.causal, attn_mask=bias, scale=call.scale
-    )
+    output, lse = _FUSED_CPU(call.query, call.key, call.value, 0.0, call.causal, attn_mask=bias, scale=call.scale)
     return Attended(output, lse.detach())
 
 

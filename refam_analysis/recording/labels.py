@@ -69,7 +69,9 @@ def make_axes(
     used = {axis for name in names for axis in quantity_axes(name, layout.grid_axes)}
     axes: dict[str, Any] = {axis: np.array(find(layout)) for axis, find in _POSITIONS.items() if axis in used}
     axes |= {"step": np.arange(len(noise_levels)), "branch": _strings(branches), "block": np.array(list(blocks))}
-    axes |= {"token": np.arange(layout.text_length)} | ({} if heads is None else {"head": np.array(list(heads))})
+    axes["token"] = np.arange(layout.text_length)
+    if heads is not None:
+        axes["head"] = np.array(list(heads))
     return xr.Coordinates(
         {**{axis: (axis, values) for axis, values in axes.items()}, "noise_level": ("step", np.array(noise_levels))}
     )
@@ -105,7 +107,8 @@ def build_dataset(
     positions = {str(axis): variable.values for axis, variable in axes.variables.items()}
     labels = _text_labels(positions, attributes, layout, tokens)
     variables = {name: _variable(name, values, layout) for name, values in arrays.items()}
-    coordinates = {**axes.variables, **{name: xr.Variable(*label) for name, label in labels.items()}}
+    coordinates: dict[Any, xr.Variable] = {**axes.variables}
+    coordinates |= {name: xr.Variable(*label) for name, label in labels.items()}
     return xr.Dataset(variables, xr.Coordinates(coordinates, dict(axes.xindexes)), attributes)
 
 
@@ -128,7 +131,7 @@ def _variable(name: str, values: np.ndarray, layout: TokenLayout) -> xr.Variable
 def _text_labels(
     positions: Mapping[str, np.ndarray], attributes: Mapping[str, Any], layout: TokenLayout, tokens: Sequence[Token]
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Every coordinate that is text but the branches, for the blocks, tokens and positions in the sequence along each axis."""
+    """Every coordinate that is text but the branches, from the positions along each axis."""
     types = attributes["block_types"]
     labels = {"block_type": ("block", _strings(types[str(number)] for number in positions["block"]))}
     if tokens:

@@ -32,7 +32,7 @@ class MissedAttentionError(RefamError, RuntimeError):
                 "Use PyTorch's own attention: transformer.set_attention_backend('native'), no attention processor "
                 "that computes its softmax by hand, and no skipped layers."
             )
-        super().__init__(f"{block} made {found} attention calls where 1 was expected. {reason}".replace("block", "Block", 1))
+        super().__init__(f"{str(block).capitalize()} made {found} attention calls where 1 was expected. {reason}")
 
 
 class BlockOrderError(RefamError, RuntimeError):
@@ -40,7 +40,7 @@ class BlockOrderError(RefamError, RuntimeError):
 
     def __init__(self, block: Block, expected: Block | None) -> None:
         place = f"where {expected} was expected" if expected else "after the last one"
-        super().__init__(f"{block} ran {place}, so blocks cannot be numbered.".capitalize())
+        super().__init__(f"{str(block).capitalize()} ran {place}, so blocks cannot be numbered.")
 
 
 class LayoutMismatchError(RefamError, ValueError):
@@ -58,8 +58,8 @@ class BatchChangedError(RefamError, ValueError):
 
     def __init__(self, block: Block, found: tuple[int, int], expected: tuple[int, int]) -> None:
         super().__init__(
-            f"{block} has batch size {found[0]} and {found[1]} heads, where {expected[0]} and {expected[1]} were "
-            "recorded before. Use one Recorder for each batch.".capitalize()
+            f"{str(block).capitalize()} has batch size {found[0]} and {found[1]} heads, where {expected[0]} and "
+            f"{expected[1]} were recorded before. Use one Recorder for each batch."
         )
 
 
@@ -175,9 +175,7 @@ class Pass:
         items, heads = self.batch
         shape = (items, 1, len(self._places), 1 if self._mean_over_heads else heads)
         return {
-            name: torch.empty(
-                *shape, *result_shape(QUANTITIES[name], self._queries, self._keys), dtype=self._dtype
-            )
+            name: torch.empty(*shape, *result_shape(QUANTITIES[name], self._queries, self._keys), dtype=self._dtype)
             for name in self._keep
         }
 

@@ -6,7 +6,7 @@ computed is in `reductions`, how it is stored in `recording`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,10 +34,6 @@ class Quantity:
     columns: Side
     form: Literal["map", "by_query", "by_key"]
     meaning: str
-
-    def needs(self) -> set[str]:
-        """The sides that a model must have for this quantity to exist."""
-        return {self.rows, self.columns} - {"all"}
 
 
 _MAP = "attention probabilities, each full row sums to 1"
@@ -98,17 +94,3 @@ def check_names(keep: Iterable[str]) -> tuple[str, ...]:
     if unknown or not names:
         raise UnknownQuantityError(unknown or ["nothing"])
     return tuple(name for name in QUANTITIES if name in names)
-
-
-def missing_sides(name: str, queries: Collection[str], keys: Collection[str]) -> str | None:
-    """Why a model that has these sides among its queries and keys has no such quantity; None when it has.
-
-    >>> missing_sides("received_from_text", {"image", "all"}, {"text", "all"})
-    'the model has no text queries.'
-    """
-    quantity = QUANTITIES[name]
-    if quantity.rows not in queries:
-        return f"the model has no {quantity.rows} queries."
-    if quantity.columns not in keys:
-        return f"the model has no {quantity.columns} keys."
-    return None

@@ -87,9 +87,7 @@ class _Taken:
         by_key = [name for name in results if QUANTITIES[name].form == "by_key"]
         self._sums = {name: lse.new_zeros(*lse.shape[:2], 2, _length(keys["all"])) for name in by_key}
 
-    def take(
-        self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor, product: torch.Tensor | None
-    ) -> None:
+    def take(self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor, product: torch.Tensor | None) -> None:
         """Take one quantity's part of a chunk: p and, where some quantity needs it, p log p."""
         if quantity.form == "map":
             self._take_map(quantity, chunk, probability)

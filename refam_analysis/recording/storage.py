@@ -66,7 +66,8 @@ def save_dataset(dataset: xr.Dataset, path: str | Path) -> Path:
         raise RecordingExistsError(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    plain = drop_labels(dataset).assign_attrs(refam_format=FORMAT)
+    plain = drop_labels(dataset)
+    plain = plain.assign_attrs(refam_format=FORMAT, refam_arrays=sorted(str(name) for name in plain.variables))
     for variable in plain.variables.values():
         variable.encoding.clear()
     try:
@@ -110,14 +111,20 @@ def open_dataset(path: str | Path) -> xr.Dataset:
     dataset = xr.open_zarr(
         path, consolidated=False, chunks=None, zarr_format=3, mask_and_scale=False, decode_times=False
     )
-    del dataset.attrs["refam_format"]
+    del dataset.attrs["refam_format"], dataset.attrs["refam_arrays"]
     for variable in dataset.variables.values():
         variable.attrs.pop("_FillValue", None)
     return add_labels(dataset)
 
 
 def _check_chunks(group: zarr.Group, path: Path) -> None:
-    for name, array in group.arrays():
+    """Every array that was written is there, with every chunk."""
+    names = group.attrs["refam_arrays"]
+    assert isinstance(names, list)
+    for name in map(str, names):
+        array = group.get(name)
+        if not isinstance(array, zarr.Array):
+            raise RecordingIncompleteError(path, name, 0, 1)
         if array.nchunks_initialized != array.nchunks:
             raise RecordingIncompleteError(path, name, array.nchunks_initialized, array.nchunks)
 

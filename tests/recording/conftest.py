@@ -78,8 +78,8 @@ def transformer() -> FluxTransformer2DModel:
         in_channels=8, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=12, pooled_projection_dim=6, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
-    for weights in model.parameters():
-        torch.nn.init.normal_(weights, std=0.3)
+    for name, weights in model.named_parameters():
+        torch.nn.init.normal_(weights, std=1.5 if "attn.norm" in name else 0.3)
     return model.eval()
 
 

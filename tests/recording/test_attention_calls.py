@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from refam_analysis.recording.attention_calls import AttentionCall, AttentionMode, Plain, UnsupportedAttentionError, read_call
+from refam_analysis.recording.attention_calls import (
+    AttentionCall,
+    AttentionMode,
+    Plain,
+    UnsupportedAttentionError,
+    read_call,
+)
 
 
 def heads(*shape: int) -> torch.Tensor:

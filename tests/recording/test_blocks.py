@@ -11,13 +11,20 @@ from torch import nn
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.flux import FluxModel
-from refam_analysis.recording.blocks import BlockCountError, NoBlocksError, UnknownBlockError, choose_blocks, find_blocks
+from refam_analysis.recording.blocks import (
+    BlockCountError,
+    NoBlocksError,
+    UnknownBlockError,
+    choose_blocks,
+    find_blocks,
+)
 
 FAMILIES: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "SD3Transformer2DModel",
-        {"sample_size": 8, "num_layers": 3, "attention_head_dim": 8, "num_attention_heads": 2, "caption_projection_dim": 16,
-         "joint_attention_dim": 8, "pooled_projection_dim": 8, "in_channels": 4, "pos_embed_max_size": 8},
+        {"sample_size": 8, "num_layers": 3, "attention_head_dim": 8, "num_attention_heads": 2,
+         "caption_projection_dim": 16, "joint_attention_dim": 8, "pooled_projection_dim": 8, "in_channels": 4,
+         "pos_embed_max_size": 8},
         ["transformer"] * 3,
     ),
     (

@@ -105,14 +105,15 @@ def test_masks_and_scales_equal_plain_softmax(mask: str, plain_attention: Plain,
     text, image, tokens = slice(0, 6), slice(6, 31), 31
     query, key = random_heads(2, 4, 2, tokens)
     generator = torch.Generator().manual_seed(1)
+    bias = torch.randn(tokens, tokens, generator=generator)
     options: dict[str, object] = {
         "keys": {"attn_mask": torch.arange(tokens) < torch.tensor([31, 20])[:, None, None, None]},
         "pairs": {"attn_mask": torch.rand(1, 4, tokens, tokens, generator=generator) < 0.6},
-        "bias": {"attn_mask": torch.randn(tokens, tokens, generator=generator)},
-        "bias-with-inf": {"attn_mask": torch.randn(1, tokens, generator=generator).index_fill(1, torch.tensor([2, 9]), -torch.inf)},
+        "bias": {"attn_mask": bias},
+        "bias-with-inf": {"attn_mask": bias.index_fill(1, torch.tensor([2, 9]), -torch.inf)},
         "causal": {"is_causal": True},
         "scale": {"scale": 0.7},
-    }[mask]  # fmt: skip
+    }[mask]
     names = {"attn_mask": "mask", "is_causal": "causal", "scale": "scale"}
     attention = plain_attention(query, key, **{names[name]: value for name, value in options.items()})
     keep = [name for name in QUANTITIES if not name.startswith("uniformity")]
@@ -186,7 +187,9 @@ def test_no_tensor_as_large_as_the_attention_is_made_for_summaries(monkeypatch: 
     sizes: list[int] = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        def __torch_dispatch__(
+            self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+        ) -> object:
             result = func(*args, **(kwargs or {}))
             sizes.extend(part.numel() for part in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(part))
             return result
