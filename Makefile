@@ -11,6 +11,9 @@ EXECUTED := _build/.jupyter_cache
 # Notebooks run in this Python and no other, two threads each, without the reader's own Jupyter and IPython settings.
 KERNEL_ENV := env -u MPLBACKEND -u JUPYTER_PATH -u JUPYTER_DATA_DIR JUPYTER_PREFER_ENV_PATH=1 \
 	JUPYTER_CONFIG_DIR=$(CURDIR)/_build/jupyter IPYTHONDIR=$(CURDIR)/_build/ipython OMP_NUM_THREADS=2
+# They run in their own folder, so that folders named from here need their whole path.
+KERNEL_ENV += $(if $(REFAM_MODEL),REFAM_MODEL="$(or $(realpath $(REFAM_MODEL)),$(REFAM_MODEL))")
+KERNEL_ENV += $(if $(REFAM_FIGURES),REFAM_FIGURES="$(abspath $(REFAM_FIGURES))")
 # The embedded models ship with the package: tests ask no model hub for anything.
 TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg
 
@@ -22,6 +25,7 @@ help: ## Show this list
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python (3.11 or newer) that .venv is made from."
 	@echo "REFAM_MODEL=<hub id or path> runs the notebooks on another model than the embedded one."
+	@echo "REFAM_FIGURES=<folder> has the notebooks write their figures there too, as PNG and PDF."
 
 setup: $(INSTALLED) ## Make .venv, or bring it up to date (about 6 GB)
 
@@ -37,12 +41,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "RefAM Analysis"
 	@touch $@
 
-# Executed notebooks are kept while what their results depend on stays the same. Another model's are never kept.
+# Executed notebooks are kept while what their results depend on stays the same; never those of another model, or those
+# that were run to write figures.
 $(EXECUTED)/.current: $(shell find refam_analysis results constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 	@rm -rf $(EXECUTED)
-	@$(if $(REFAM_MODEL),true,mkdir -p $(EXECUTED) && touch $@)
+	@$(if $(REFAM_MODEL)$(REFAM_FIGURES),true,mkdir -p $(EXECUTED) && touch $@)
 
-ifneq ($(REFAM_MODEL),)
+ifneq ($(REFAM_MODEL)$(REFAM_FIGURES),)
 .PHONY: $(EXECUTED)/.current
 endif
 
