@@ -4,7 +4,7 @@ Every table has named columns and is made over scenes: one recording is one unit
 `statistics`, the labels and roles of tokens in `positions`.
 """
 
-from refam_analysis.analysis.entropy import entropy_by_block, entropy_by_kind, entropy_by_row, row_entropy
+from refam_analysis.analysis.entropy import entropy_by_block, entropy_by_row, row_entropy
 from refam_analysis.analysis.localisation import (
     MaskError,
     average_precision,
@@ -39,7 +39,6 @@ __all__ = [
     "content_maps",
     "detect_sinks",
     "entropy_by_block",
-    "entropy_by_kind",
     "entropy_by_kind",
     "entropy_by_row",
     "localisation_by_block",

@@ -5,7 +5,6 @@
 
 from refam_analysis.figures.curves import (
     entropy_by_block,
-    entropy_by_kind,
     learning_curve,
     localisation_by_block,
     mass_by_kind,
@@ -13,8 +12,8 @@ from refam_analysis.figures.curves import (
     point_accuracy_by,
     sink_map,
 )
-from refam_analysis.figures.intervals import value_intervals
 from refam_analysis.figures.groups import count_bars, pair_counts, values_by_group
+from refam_analysis.figures.intervals import value_intervals
 from refam_analysis.figures.matrices import attention_matrix
 from refam_analysis.figures.pictures import (
     heat_over,
@@ -24,8 +23,8 @@ from refam_analysis.figures.pictures import (
     scene_samples,
     token_maps,
 )
-from refam_analysis.figures.sinks import entropy_by_kind, received_from_both_sides, sink_effects
 from refam_analysis.figures.sequence import block_head_grid, block_head_values, directions, word_block_grid
+from refam_analysis.figures.sinks import entropy_by_kind, received_from_both_sides, sink_effects
 from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "directions",
     "entropy_by_block",
     "entropy_by_kind",
-    "entropy_by_kind",
     "figure_style",
     "heat_over",
     "learning_curve",
@@ -47,7 +45,9 @@ __all__ = [
     "mark_point",
     "mask_overlay",
     "mass_by_kind",
-X
+    "mass_change_by_kind",
+    "pair_counts",
+    "pipeline_figure",
     "point_accuracy_by",
     "received_from_both_sides",
     "scene_samples",
@@ -55,4 +55,6 @@ X
     "sink_map",
     "token_maps",
     "value_intervals",
+    "values_by_group",
+    "word_block_grid",
 ]
