@@ -1,0 +1,65 @@
+"""What a loaded model is made of, counted on the model itself: its parts, and the blocks of its transformer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from refam_analysis.models.base import DiffusionModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def part_table(model: DiffusionModel) -> pd.DataFrame:
+    """The parts with weights.
+
+    Args:
+        model: from :func:`refam_analysis.load_model`.
+
+    Returns:
+        A row a part, by the pipeline's name for it: ``class`` and ``parameters``, their number.
+    """
+    import pandas as pd
+
+    parts = {name: part for name, part in model.pipeline.components.items() if isinstance(part, nn.Module)}
+    columns = {
+        "class": [type(part).__name__ for part in parts.values()],
+        "parameters": [_parameters(part) for part in parts.values()],
+    }
+    return pd.DataFrame(columns, index=pd.Index(parts, name="part"))
+
+
+def block_table(model: DiffusionModel) -> pd.DataFrame:
+    """The blocks of the transformer, by type.
+
+    Args:
+        model: from :func:`refam_analysis.load_model`.
+
+    Returns:
+        A row a type: ``blocks`` ("0 to 18"), ``number``, ``heads``, ``head_width``, ``width`` and
+        ``parameters_each``, those of its first block.
+    """
+    import pandas as pd
+
+    config = model.transformer.config
+    heads, head_width = int(config.num_attention_heads), int(config.attention_head_dim)
+    rows = {}
+    first = 0
+    for attribute, kind in model.family.block_lists:
+        blocks = getattr(model.transformer, attribute)
+        rows[kind] = {
+            "blocks": f"{first} to {first + len(blocks) - 1}",
+            "number": len(blocks),
+            "heads": heads,
+            "head_width": head_width,
+            "width": heads * head_width,
+            "parameters_each": _parameters(blocks[0]),
+        }
+        first += len(blocks)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("type")
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
