@@ -62,3 +62,17 @@ def save_figure(figure: Figure, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for ending in FIGURE_FORMATS:
         figure.savefig(folder / f"{name}.{ending}")
+
+
+def spread(number: int, most: int) -> list[int]:
+    """At most so many of the numbers from 0 on, evenly spaced, for models with more blocks than a page has room for.
+
+    Args:
+        number: how many there are.
+        most: how many to choose; with at least two, the first and the last are among them.
+
+    >>> spread(57, 4), spread(3, 6)
+    ([0, 19, 37, 56], [0, 1, 2])
+    """
+    chosen = min(number, most)
+    return [round(index * (number - 1) / max(chosen - 1, 1)) for index in range(chosen)]

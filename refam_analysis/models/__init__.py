@@ -13,6 +13,7 @@ from refam_analysis.models.base import (
     ModelSizeError,
     NoiseLevelError,
 )
+from refam_analysis.models.description import block_table, part_table
 from refam_analysis.models.folders import ModelFolderError
 from refam_analysis.models.images import (
     ImageError,
@@ -44,6 +45,8 @@ __all__ = [
     "TokenLayout",
     "UnreadableImageError",
     "UnsupportedModelError",
+    "block_table",
     "load_image",
     "load_model",
+    "part_table",
 ]

@@ -1,8 +1,8 @@
 """The diagnostic data set: drawn scenes with exact masks and expressions that are true of exactly one object.
 
 What a scene is (`scene`), how one is drawn at random (`sampling`), how it becomes pixels and masks (`rendering`),
-which expressions refer to its objects (`expressions`), how training describes it (`captions`), and the splits
-(`dataset`). Nothing here knows of a model.
+which expressions refer to its objects (`expressions`), how training describes it (`captions`), the splits
+(`dataset`), and all of it in numbers (`tables`). Nothing here knows of a model.
 """
 
 from refam_analysis.scenes.captions import describe
@@ -11,6 +11,7 @@ from refam_analysis.scenes.expressions import KINDS, Expression, ExpressionKind,
 from refam_analysis.scenes.rendering import Rendering, render
 from refam_analysis.scenes.sampling import SceneOptions, sample_scene
 from refam_analysis.scenes.scene import Scene, SceneObject
+from refam_analysis.scenes.tables import expression_table, object_table
 from refam_analysis.scenes.vocabulary import BACKGROUNDS, COLOURS, HELD_OUT, SHAPES, SIZES
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "SceneSample",
     "Scenes",
     "describe",
+    "expression_table",
     "expressions",
+    "object_table",
     "render",
     "sample_scene",
 ]
