@@ -28,7 +28,7 @@ def object_table(samples: Iterable[SceneSample]) -> pd.DataFrame:
         shows this colour with this shape.
 
     >>> table = object_table(Scenes("test", length=3, size=48))
-    >>> len(table), table["visible"].min()
+    >>> len(table), float(table["visible"].min())
     (9, 1.0)
     """
     import pandas as pd
