@@ -54,6 +54,7 @@ ModelOption = Annotated[
 ]
 MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
 SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
+ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
 
 _MAGNETS = " ".join(DEFAULT_MAGNETS)
 
@@ -151,6 +152,92 @@ def demo(
     found = "on" if evaluation.points_on([result.point], [truth])[0] else "off"
     typer.echo(f'{out}: "{item.expression}", point {found} the target, '
                f"IoU of the mask {evaluation.mean_iou([result.mask], [truth]):.2f}")  # fmt: skip
+
+
+experiment = typer.Typer(
+    help="Make one of the committed results, of the embedded models, again; runs for minutes.", no_args_is_help=True
+)
+app.add_typer(experiment, name="experiment")
+
+
+@experiment.command("settings")
+def experiment_settings(
+    items: Annotated[int, typer.Option(help="Validation scenes to find candidates on, and as many to choose.")] = 300,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Search how heatmaps are best read, on validation scenes, and write it into the model's refam.json."""
+    from refam_analysis.experiments import settings
+
+    _make(settings.run, settings.SettingsSearch(items=items, seed=seed), results, "finalists")
+
+
+@experiment.command("grounding")
+def experiment_grounding(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Count where the model's points fall on held-out scenes, beside the controls."""
+    from refam_analysis.experiments import grounding
+
+    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed), results, "summary")
+
+
+@experiment.command("generation")
+def experiment_generation(
+    items: Annotated[int, typer.Option(help="Captions of the test split.")] = 200,
+    seed: SeedOption = 0,
+    steps: Annotated[int | None, typer.Option(help="Of denoising; the model's own by default.")] = None,
+    results: ResultsOption = None,
+) -> None:
+    """Draw pictures from held-out captions and judge their colours."""
+    from refam_analysis.experiments import generation
+
+    _make(generation.run, generation.GenerationTest(captions=items, seed=seed, steps=steps), results, "summary")
+
+
+@experiment.command("segmenter")
+def experiment_segmenter(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Click into every object of held-out scenes and measure the masks."""
+    from refam_analysis.experiments import segmenter
+
+    _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed), results, "summary")
+
+
+@experiment.command("learning")
+def experiment_learning(
+    run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
+    results: ResultsOption = None,
+) -> None:
+    """Turn the training's log into learning curves."""
+    from refam_analysis.experiments import learning
+    from refam_analysis.experiments.provenance import RESULTS
+
+    result = learning.run(run or learning.RUN, results=results or RESULTS)
+    last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
+    typer.echo(last.to_string(index=False))
+
+
+@experiment.command("all")
+def experiment_all(results: ResultsOption = None) -> None:
+    """Make all of them, one after the other, as they are reported."""
+    for make in (experiment_settings, experiment_grounding, experiment_generation, experiment_segmenter):
+        make(results=results)
+    experiment_learning(results=results)
+
+
+def _make(run: Any, configuration: Any, results: Path | None, table: str) -> None:
+    """Run an experiment and print one of its tables."""
+    from refam_analysis.experiments.provenance import RESULTS
+
+    result = run(configuration, results=results or RESULTS, progress=True)
+    typer.echo(result[table].round(3).to_string(index=False))
+    typer.echo(f"{result.name}: {result.provenance.seconds:.0f} seconds")
 
 
 @contextmanager

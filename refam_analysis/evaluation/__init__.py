@@ -29,10 +29,12 @@ from refam_analysis.evaluation.metrics import (
     region_similarity,
 )
 from refam_analysis.evaluation.recordings import accuracy_by_reading, read_points, record_items
+from refam_analysis.evaluation.refinement import score_settings
 from refam_analysis.evaluation.search import SearchFolderError, SearchResult, SearchSpace, choose_settings
 
 __all__ = [
     "SOURCES",
+    "ColourJudgement",
     "EmptyRule",
     "GroundingItem",
     "GroundingReport",
@@ -46,10 +48,13 @@ __all__ = [
     "SearchSpace",
     "accuracy_by_reading",
     "choose_settings",
+    "click_accuracy",
+    "click_summary",
     "contour_accuracy",
     "grounding_accuracy",
     "hard_items",
     "hits",
+    "judge_colour",
     "inner_points",
     "mask_accuracy",
     "mask_ious",
@@ -63,5 +68,6 @@ __all__ = [
     "record_items",
     "region_similarity",
     "scene_items",
+    "score_settings",
     "untrained",
 ]

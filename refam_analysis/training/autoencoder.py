@@ -21,7 +21,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from refam_analysis.scenes import SceneOptions, Scenes, render
-from refam_analysis.training.checkpoints import append_log, load_checkpoint, save_checkpoint
+from refam_analysis.training.checkpoints import append_command, append_log, load_checkpoint, save_checkpoint
 
 LATENT_CHANNELS = 4
 _LATENT_NOISE = 0.05
@@ -123,6 +123,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
 ) -> None:
     """Train the autoencoder of the embedded model."""
+    append_command(out, "autoencoder", minutes=minutes, steps=steps, batch=batch, size=size, seed=seed)
     model = train(out, minutes=minutes, steps=steps, batch=batch, size=size, seed=seed)
     ratio = signal_to_noise(model, size)
     append_log(out, {"model": "autoencoder", "psnr": ratio})

@@ -67,8 +67,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the running average of the weights towards the weights."""
     for kept, current in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(current, 1 - decay)
-    for kept, current in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(current)
+    for buffer, newer in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(newer)
 
 
 def append_log(folder: Path, entry: dict[str, Any]) -> None:
@@ -76,3 +76,15 @@ def append_log(folder: Path, entry: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.jsonl").open("a") as log:
         log.write(json.dumps(entry) + "\n")
+
+
+def append_command(folder: Path, module: str, **options: Any) -> None:
+    """Add the command that a training was started with to ``log.jsonl``; where its folder lies is left out.
+
+    Args:
+        folder: of the training.
+        module: of this package.
+        options: of the command.
+    """
+    given = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    append_log(folder, {"model": module, "command": f"python -m refam_analysis.training.{module} {given}"})

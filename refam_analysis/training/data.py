@@ -1,4 +1,4 @@
-"""What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew each time."""
+"""What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew."""
 
 from __future__ import annotations
 

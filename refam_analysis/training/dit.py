@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +29,10 @@ from tqdm.auto import tqdm
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from refam_analysis.prompts.stop_words import STOP_WORDS
+from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
 from refam_analysis.training.checkpoints import (
+    append_command,
     append_log,
     load_checkpoint,
     restore_training,
@@ -37,6 +41,7 @@ from refam_analysis.training.checkpoints import (
     update_average,
 )
 from refam_analysis.training.data import LatentScenes, strew
+from refam_analysis.training.probe import probe
 from refam_analysis.training.text import (
     TEXT_LENGTH,
     common_words,
@@ -44,8 +49,6 @@ from refam_analysis.training.text import (
     make_clip_encoder,
     make_t5_encoder,
 )
-
-IMAGE_SIZE = 96
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Configuration:
     text_layers: int = 2
     pooled_width: int = 32
 
+
+RUN = Path("runs/embedded")
 
 CONFIGURATIONS = {
     "small": Configuration(),
@@ -132,7 +137,9 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 class Trainer:
     """One training run in one folder; :meth:`run` goes on from the newest checkpoint."""
 
-    def __init__(self, out: Path, *, configuration: Configuration, seed: int, device: torch.device, peak: float) -> None:
+    def __init__(
+        self, out: Path, *, configuration: Configuration, seed: int, device: torch.device, peak: float
+    ) -> None:
         torch.manual_seed(seed)
         self.out, self.seed, self.device, self.peak = out, seed, device, peak
         self.t5_tokenizer, self.clip_tokenizer = load_tokenizers(out)
@@ -179,8 +186,29 @@ class Trainer:
         update_average(self.average, self.model, min(0.999, self.step / (self.step + 10)))
         return loss.item()
 
-    def run(self, data: LatentScenes, *, batch: int, steps: int, minutes: float) -> None:
-        """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end."""
+    def probe(self, vae: AutoencoderTiny) -> dict[str, float]:
+        """Where the words of the averaged weights point, see :func:`refam_analysis.training.probe.probe`."""
+        average = self.average
+        pipeline = as_pipeline(
+            average.transformer, average.t5, average.clip,
+            t5_tokenizer=self.t5_tokenizer, clip_tokenizer=self.clip_tokenizer, vae=vae.to(self.device),
+        )  # fmt: skip
+        return probe(as_model(pipeline))
+
+    def run(
+        self,
+        data: LatentScenes,
+        *,
+        batch: int,
+        steps: int,
+        minutes: float,
+        probe: Callable[[], dict[str, float]] | None = None,
+        probe_every: int = 0,
+    ) -> None:
+        """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end.
+
+        What ``probe`` gives is logged every ``probe_every`` steps; 0 is never.
+        """
         end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
         progress = tqdm(total=steps, initial=self.step, desc="transformer", unit="step", mininterval=5)
         started, first = time.monotonic(), self.samples
@@ -196,6 +224,8 @@ class Trainer:
                     append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples,
                                           "loss": float(np.mean(recent)), "rate": rate})  # fmt: skip
                     recent.clear()
+                if probe and probe_every and self.step % probe_every == 0:
+                    append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples, **probe()})
                 if time.monotonic() - saved > 180:
                     self.save()
                     saved = time.monotonic()
@@ -205,7 +235,7 @@ class Trainer:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Working folder; holds vae/ from the autoencoder's training.")] = Path("runs/embedded"),
+    out: Annotated[Path, typer.Option(help="Working folder; holds vae/ from the autoencoder's training.")] = RUN,
     configuration: Annotated[str, typer.Option(help=f"One of {', '.join(CONFIGURATIONS)}.")] = "small",
     size: Annotated[int, typer.Option(help="Height and width of the pictures; a multiple of 8.")] = IMAGE_SIZE,
     scenes: Annotated[int, typer.Option(help="Number of training scenes.")] = 40_000,
@@ -215,12 +245,17 @@ def main(
     peak: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of weights, noise, captions.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    probe_every: Annotated[int, typer.Option(help="Steps between looks at where words point; 0 for none.")] = 2000,
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
+    append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
+                   minutes=minutes, peak=peak, seed=seed, device=device)  # fmt: skip
+    on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
-    data = LatentScenes(out, vae, number=scenes, size=size, device=torch.device(device))
-    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=torch.device(device), peak=peak)
-    trainer.run(data, batch=batch, steps=steps, minutes=minutes)
+    data = LatentScenes(out, vae, number=scenes, size=size, device=on)
+    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak)
+    look = partial(trainer.probe, vae)
+    trainer.run(data, batch=batch, steps=steps, minutes=minutes, probe=look, probe_every=probe_every)
 
 
 if __name__ == "__main__":

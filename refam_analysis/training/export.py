@@ -10,18 +10,19 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import AutoencoderTiny, FluxPipeline
 
+from refam_analysis.training.assembly import GUIDANCE, IMAGE_SIZE, STEPS, as_pipeline
 from refam_analysis.training.checkpoints import load_checkpoint
-from refam_analysis.training.dit import CONFIGURATIONS, IMAGE_SIZE, TrainedParts
+from refam_analysis.training.dit import CONFIGURATIONS, TrainedParts
 from refam_analysis.training.text import TEXT_LENGTH, load_tokenizers, share_case
 
 _HALF = torch.float16
 DEFAULTS: dict[str, Any] = {
     "image_size": [IMAGE_SIZE, IMAGE_SIZE],
     "text_length": TEXT_LENGTH,
-    "steps": 28,
-    "guidance": 3.0,
+    "steps": STEPS,
+    "guidance": GUIDANCE,
 }
 
 
@@ -33,19 +34,20 @@ def assemble(run: Path, configuration: str) -> FluxPipeline:
     """
     found = load_checkpoint(run, "dit")
     if found is None:
-        raise FileNotFoundError(f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first.")
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first."
+        )
     t5, clip = load_tokenizers(run)
     parts = TrainedParts(CONFIGURATIONS[configuration], t5, clip)
     parts.load_state_dict({k.removeprefix("average."): v for k, v in found[0].items() if k.startswith("average.")})
     share_case(parts.t5, t5)
-    return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(),
+    return as_pipeline(
+        parts.transformer,
+        parts.t5,
+        parts.clip,
+        t5_tokenizer=t5,
+        clip_tokenizer=clip,
         vae=AutoencoderTiny.from_pretrained(run / "vae"),
-        text_encoder=parts.clip.eval(),
-        tokenizer=clip,
-        text_encoder_2=parts.t5.eval(),
-        tokenizer_2=t5,
-        transformer=parts.transformer.eval(),
     )
 
 
@@ -81,7 +83,7 @@ def main(
     """Write the trained embedded model in the form in which it ships."""
     export(run, out, configuration=configuration)
     weights = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
-    print(f"{out}: {weights / 1e6:.1f} MB of weights, configuration {dataclasses.asdict(CONFIGURATIONS[configuration])}")
+    print(f"{out}: {weights / 1e6:.1f} MB of weights, {dataclasses.asdict(CONFIGURATIONS[configuration])}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import torch
-from pydoc_data.topics import topics
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
@@ -52,7 +52,9 @@ def make_t5_tokenizer() -> T5Tokenizer:
     """A unigram tokenizer over scene words, function words, pieces and letters."""
     pieces = Tokenizer(models.Unigram())
     pieces.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=_PIECES, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=_PIECES, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
+    )
     pieces.train_from_iterator(_prose(), trainer)
     learnt = [(p, s) for p, s in json.loads(pieces.to_str())["model"]["vocab"] if p != "<unk>"]
     whole = [f"▁{form}" for word in [*scene_words(), *sorted(STOP_WORDS)] for form in _forms(word)]

@@ -1,0 +1,255 @@
+"""Whether what the embedded transformer draws has the colour that its caption names.
+
+Each caption describes one held-out scene of one object, pairs of colour and shape that training never showed included.
+The picture drawn from it is judged (:mod:`refam_analysis.evaluation.colour_judge`), and so is the scene itself: the
+judge's own accuracy. Chance is what the same pictures score against the caption of another item.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from refam_analysis.analysis.statistics import bootstrap_interval
+from refam_analysis.evaluation.colour_judge import judge_colour
+from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.models import load_model
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes import COLOURS, HELD_OUT, Scene, SceneOptions, Scenes
+from refam_analysis.scenes.expressions import PLACES
+from refam_analysis.weights import embedded_folder
+
+NAME = "generation"
+FILLED = 0.5
+"""A picture counts when more than this share of its object's pixels has the named colour."""
+
+
+@dataclass(frozen=True)
+class GenerationTest:
+    """What is drawn.
+
+    Attributes:
+        captions: how many.
+        seed: of the captions and of the noise: caption i is drawn from the noise of seed + i.
+        steps: of denoising; None for the model's own.
+        guidance: None for the model's own.
+        batch_size: pictures drawn together. It changes them by no more than the rounding of matrix products.
+    """
+
+    captions: int = 200
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    batch_size: int = 20
+
+    @property
+    def command(self) -> str:
+        """Makes the result again."""
+        steps = f" --steps {self.steps}" if self.steps else ""
+        return f"refam experiment {NAME} --items {self.captions} --seed {self.seed}{steps}"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption of one object, and the scene that it is true of.
+
+    Attributes:
+        text: such as "a small red ring on the left".
+        colour: the named one.
+        shape: the named one.
+        place: the named one, a key of ``PLACES``; empty where none is.
+        item: number of the scene.
+        image: uint8 (height, width, 3), RGB: the scene.
+    """
+
+    text: str
+    colour: str
+    shape: str
+    place: str
+    item: int
+    image: NDArray[np.uint8]
+
+
+def captions(first: int, number: int, *, seed: int = 0) -> list[Caption]:
+    """Captions of test scenes of one object: half name its size, half its place.
+
+    Args:
+        first: number of the first scene.
+        number: how many.
+        seed: of what the captions name.
+
+    >>> captions(0, 1)[0].text.startswith(("a ", "an "))
+    True
+    """
+    scenes = Scenes("test", length=first + number, options=SceneOptions(objects=(1, 1)), kinds=())
+    made = []
+    for item in range(first, first + number):
+        sample, rng = scenes[item], np.random.default_rng([seed, item])
+        text, place = _describe(sample.scene, rng)
+        thing = sample.scene.objects[0]
+        made.append(Caption(text, thing.colour, thing.shape, place, item, sample.image))
+    return made
+
+
+def _describe(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    thing = scene.objects[0]
+    words = [thing.size] if rng.random() < 0.5 else []
+    words += [thing.colour, thing.shape]
+    fitting = [place for place, holds in PLACES.items() if holds(thing.x, thing.y)]
+    place = fitting[int(rng.integers(len(fitting)))] if fitting and rng.random() < 0.5 else ""
+    article = "an" if words[0][0] in "aeiou" else "a"
+    return " ".join([article, *words, *([place] if place else [])]), place
+
+
+@torch.inference_mode()
+def draw(
+    model: DiffusionModel, texts: Sequence[str], *, seeds: Sequence[int], steps: int, guidance: float
+) -> NDArray[np.uint8]:
+    """Pictures of several texts at once: what ``model.generate`` draws of each.
+
+    Args:
+        model: one without embedded guidance, such as the embedded model.
+        texts: one a picture.
+        seeds: of the noise, one a picture.
+        steps: of denoising.
+        guidance: against the empty text.
+
+    Returns:
+        uint8 (picture, height, width, 3), RGB.
+    """
+    height, width = model.default_size
+    pipeline: Any = model.pipeline
+    drawn = pipeline(
+        prompt=list(texts), negative_prompt=[""] * len(texts), true_cfg_scale=guidance, num_inference_steps=steps,
+        height=height, width=width, max_sequence_length=model.text_length, output_type="np",
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+    )  # fmt: skip
+    return np.asarray((drawn.images * 255).round().astype(np.uint8))
+
+
+def run(
+    test: GenerationTest | None = None, *, folder: Path | None = None, results: Path = RESULTS, progress: bool = False
+) -> Result:
+    """Draw, judge, and write the result.
+
+    Args:
+        test: None for the one that is reported.
+        folder: of the model; None for the embedded one.
+        results: the folder of all results.
+        progress: show a bar.
+
+    Returns:
+        The tables ``pictures`` (a row a caption, see :func:`judge`, and ``other_colour``, that of another item) and
+        ``summary`` (:func:`summary`).
+    """
+    test, folder = test or GenerationTest(), folder or embedded_folder("embedded-dit")
+    watch, weights = Stopwatch(), weights_sha256(folder)
+    model = load_model(folder)
+    test = dataclasses.replace(
+        test, steps=test.steps or model.defaults.steps, guidance=test.guidance or model.defaults.guidance
+    )
+    parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})
+    starts = range(0, test.captions, test.batch_size)
+    judged = [
+        parts.keep(f"from-{first}", partial(judge, model, test, first, min(test.batch_size, test.captions - first)))
+        for first in tqdm(starts, desc="pictures", unit="batch", disable=not progress)
+    ]
+    pictures = pd.concat(judged, ignore_index=True)
+    order = np.random.default_rng(test.seed).permutation(len(pictures))
+    others = np.empty_like(order)
+    others[order] = np.roll(order, 1)
+    pictures["other_colour"] = pictures["colour"].to_numpy()[others]
+    tables = {"pictures": pictures, "summary": summary(pictures)}
+    provenance = watch.provenance(test.command, {**dataclasses.asdict(test), "filled": FILLED}, weights)
+    result = write_result(NAME, tables, provenance, results=results)
+    parts.forget()
+    return result
+
+
+def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) -> pd.DataFrame:
+    """Draw and judge some of the captions.
+
+    Args:
+        model: with the steps and guidance of ``test``, which must not be None.
+        test: what is drawn.
+        first: number of the first caption.
+        number: of captions.
+
+    Returns:
+        A row a caption: ``item``, ``caption``, ``colour``, ``shape``, ``place``, ``held_out`` (the pair was never shown
+        in training); of the drawn picture ``object`` (whether there is one), its centre ``x`` and ``y`` in shares of
+        the sides, ``in_place`` (NA where no place is named), ``share_red`` and so on, the share of the object's pixels
+        in each colour; ``true_colour``, what the judge sees in the scene itself.
+    """
+    assert test.steps is not None and test.guidance is not None
+    wanted = captions(first, number, seed=test.seed)
+    seeds = [test.seed + one.item for one in wanted]
+    drawn = draw(model, [one.text for one in wanted], seeds=seeds, steps=test.steps, guidance=test.guidance)
+    return pd.DataFrame([_judged(one, image) for one, image in zip(wanted, drawn, strict=True)])
+
+
+def _judged(caption: Caption, image: NDArray[np.uint8]) -> dict[str, Any]:
+    seen, true = judge_colour(image), judge_colour(caption.image)
+    x, y = seen.centre
+    return {
+        "item": caption.item,
+        "caption": caption.text,
+        "colour": caption.colour,
+        "shape": caption.shape,
+        "place": caption.place,
+        "held_out": (caption.colour, caption.shape) in HELD_OUT,
+        "object": bool(seen.mask.any()),
+        "x": x,
+        "y": y,
+        "in_place": float(PLACES[caption.place](x, y)) if caption.place else np.nan,
+        **{f"share_{name}": share for name, share in seen.shares.items()},
+        "true_colour": true.colour or "",
+    }
+
+
+def summary(pictures: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Shares of pictures, with bootstrap intervals.
+
+    Args:
+        pictures: from :func:`run`.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        A row a ``measure``, with ``pictures``, ``share``, ``low`` and ``high``: whether the named colour fills the
+        object, for all captions, for pairs that training showed and for held-out ones; the same against another item's
+        caption; a colour drawn at random; whether the object stands where the caption says; the judge on true scenes.
+    """
+    filled = _filled(pictures, pictures["colour"])
+    measures = {
+        "colour fills the object": filled,
+        "... pairs that training showed": filled[~pictures["held_out"].to_numpy()],
+        "... pairs held out": filled[pictures["held_out"].to_numpy()],
+        "... against another caption": _filled(pictures, pictures["other_colour"]),
+        "object in the named place": pictures["in_place"].dropna().to_numpy(),
+        "judge on true scenes": (pictures["true_colour"] == pictures["colour"]).to_numpy(),
+    }
+    rows = [_share(name, values.astype(float), confidence, seed) for name, values in measures.items() if len(values)]
+    chance = {"measure": "... a colour at random", "pictures": len(pictures), "share": 1 / len(COLOURS)}
+    place = [row["measure"] for row in rows].index("... against another caption") + 1
+    return pd.DataFrame([*rows[:place], chance, *rows[place:]])
+
+
+def _filled(pictures: pd.DataFrame, colours: pd.Series) -> NDArray[np.bool_]:
+    shares = [pictures.at[row, f"share_{colour}"] for row, colour in colours.items()]
+    return np.asarray(shares) > FILLED
+
+
+def _share(name: str, values: NDArray[np.float64], confidence: float, seed: int) -> dict[str, Any]:
+    low, high = bootstrap_interval(values[:, None], confidence=confidence, seed=seed)
+    return {"measure": name, "pictures": len(values), "share": values.mean(), "low": low[0], "high": high[0]}

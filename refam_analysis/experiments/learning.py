@@ -1,0 +1,120 @@
+"""The learning curves of the embedded models: what their training logged, as one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from refam_analysis.errors import RefamError
+from refam_analysis.experiments.provenance import RESULTS, ROOT, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.weights import embedded_folder
+
+NAME = "learning"
+RUN = ROOT / "runs" / "embedded"
+"""The working folder of the training."""
+
+_POSITION = ("model", "step", "samples")
+
+
+class NoLogError(RefamError, FileNotFoundError):
+    """A training run has logged nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"There is no log.jsonl in {folder}: give the working folder of a training run of "
+            "refam_analysis.training with --run."
+        )
+
+
+def run(
+    log: Path = RUN, *, weights: Sequence[str] = ("embedded-dit", "embedded-sam"), results: Path = RESULTS
+) -> Result:
+    """Write the learning curves of a training run.
+
+    Args:
+        log: its working folder.
+        weights: the embedded models that came out of it.
+        results: the folder of all results.
+
+    Returns:
+        The tables ``log`` (the lines as they were logged) and ``curves`` (:func:`curves`).
+
+    Raises:
+        NoLogError: the folder holds no log.
+        MissingWeightsError: a model does not ship.
+    """
+    if not (log / "log.jsonl").is_file():
+        raise NoLogError(log)
+    watch = Stopwatch()
+    lines = (log / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
+    provenance = watch.provenance(f"refam experiment {NAME}", {"weights": list(weights)}, digests)
+    logged = pd.DataFrame({"line": lines})
+    return write_result(NAME, {"log": logged, "curves": curves(logged)}, provenance, results=results)
+
+
+def curves(log: pd.DataFrame) -> pd.DataFrame:
+    """One row a number that was logged at a step.
+
+    Args:
+        log: its column ``line`` holds JSON.
+
+    Returns:
+        ``model`` (autoencoder, dit, sam), ``quantity`` (such as loss), ``step``, ``samples`` (NaN where not logged) and
+        ``value``, by model, quantity and step. A step that was repeated after a stop counts once, as it was last.
+
+    >>> line = '{"model": "dit", "step": 100, "samples": 3200, "loss": 0.5}'
+    >>> curves(pd.DataFrame({"line": [line]})).values.tolist()
+    [['dit', 'loss', 100, 3200.0, 0.5]]
+    """
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for entry in map(json.loads, log["line"]):
+        if "step" not in entry:
+            continue
+        for quantity, value in entry.items():
+            if quantity not in _POSITION and isinstance(value, int | float):
+                key = (entry["model"], quantity, int(entry["step"]))
+                rows[key] = {"samples": float(entry.get("samples", "nan")), "value": float(value)}
+    table = [
+        {"model": model, "quantity": quantity, "step": step, **row}
+        for (model, quantity, step), row in sorted(rows.items())
+    ]
+    return pd.DataFrame(table, columns=["model", "quantity", "step", "samples", "value"])
+
+
+def logged_numbers(log: pd.DataFrame, model: str) -> dict[str, Any]:
+    """What a training logged at its end rather than at a step, each number as it was last.
+
+    >>> logged_numbers(pd.DataFrame({"line": ['{"model": "autoencoder", "psnr": 31.5}']}), "autoencoder")
+    {'psnr': 31.5}
+    """
+    entries = [entry for entry in map(json.loads, log["line"]) if entry["model"] == model]
+    final = [entry for entry in entries if not {"step", "command"} & set(entry)]
+    return {name: value for entry in final for name, value in entry.items() if name != "model"}
+
+
+def training_hours(table: pd.DataFrame, model: str) -> float:
+    """How long a model trained, by the samples and the rate of every line; NaN where no rate was logged.
+
+    Args:
+        table: from :func:`curves`.
+        model: such as "dit".
+    """
+    rates = table[(table["model"] == model) & (table["quantity"] == "rate")]
+    if rates.empty:
+        return float("nan")
+    return float((rates["samples"].diff().fillna(rates["samples"]) / rates["value"]).sum() / 3600)
+
+
+def training_commands(log: pd.DataFrame) -> list[str]:
+    """The commands that the training was started with, in the order of their first use.
+
+    >>> training_commands(pd.DataFrame({"line": ['{"model": "dit", "command": "python -m cats"}']}))
+    ['python -m cats']
+    """
+    named = (json.loads(line).get("command") for line in log["line"])
+    return list(dict.fromkeys(command for command in named if command))
