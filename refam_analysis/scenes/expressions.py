@@ -191,14 +191,14 @@ def _relation(scene: Scene) -> Iterator[Expression]:
 
 
 def _related(scene: Scene, index: int, other: int, phrase: str) -> Iterator[Expression]:
-    item, landmark, holds = scene.objects[index], scene.objects[other], RELATIONS[phrase]
+    item, landmark = scene.objects[index], scene.objects[other]
     for look in looks(item):
         others = [o for i, o in enumerate(scene.objects) if i not in (index, other) and look.fits(o)]
         # A rival on the wrong side of the landmark only, by the looser reading "anywhere on that side".
         if not others or any(_loosely(phrase, o, landmark) for o in others):
             continue
         for mark in looks(landmark, least=2):
-            if _only(scene, other, mark.fits) and not look.fits(landmark) and holds(item.x - landmark.x, item.y - landmark.y):
+            if _only(scene, other, mark.fits) and not look.fits(landmark):
                 yield Expression(f"the {look.words} {phrase} the {mark.words}", "relation", index)
 
 

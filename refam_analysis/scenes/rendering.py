@@ -99,7 +99,7 @@ def _shadow(items: Sequence[SceneObject], light: Tensor, y: Tensor, x: Tensor) -
     radius = _column([o.radius for o in items], y)
     dx = x - _column([o.x for o in items], y) + 0.35 * radius * light.cos()
     dy = y - _column([o.y for o in items], y) + 0.35 * radius * light.sin()
-    return torch.exp(-((dx**2 + dy**2) / (0.9 * radius**2)) ** 2)
+    return torch.exp(-(((dx**2 + dy**2) / (0.9 * radius**2)) ** 2))
 
 
 def _surface(items: Sequence[SceneObject], light: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -107,7 +107,8 @@ def _surface(items: Sequence[SceneObject], light: Tensor, u: Tensor, v: Tensor) 
     colour = torch.tensor([COLOURS[o.colour] for o in items], device=u.device)[:, :, None, None]
     lit = 1 + 0.16 * (u * light.cos() + v * light.sin()).clamp(-1.2, 1.2)
     angle = _column([o.stripe_angle for o in items], u)
-    stripes = 1 - _column([o.stripes for o in items], u) * (0.5 + 0.5 * torch.sin(9 * (u * angle.cos() + v * angle.sin())))
+    wave = 0.5 + 0.5 * torch.sin(9 * (u * angle.cos() + v * angle.sin()))
+    stripes = 1 - _column([o.stripes for o in items], u) * wave
     shade = _column([o.brightness for o in items], u) * lit * stripes
     return colour * shade[:, None]
 

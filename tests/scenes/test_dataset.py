@@ -25,7 +25,8 @@ def test_only_the_test_split_shows_held_out_pairs() -> None:
 
 
 def test_splits_share_no_scene() -> None:
-    drawn = [Scenes(split, length=300, kinds=()).draw(i)[0] for split in ("train", "validation", "test") for i in range(300)]
+    splits = [Scenes(split, length=300, kinds=()) for split in ("train", "validation", "test")]
+    drawn = [split.draw(i)[0] for split in splits for i in range(300)]
     assert len(set(drawn)) == 900
 
 

@@ -1,4 +1,4 @@
-"""Every expression is true of its target and of nothing else, by a reading of the sentence that is written anew here."""
+"""Every expression is true of its target and of nothing else, by a reading of the sentence written anew here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refam_analysis.scenes import COLOURS, KINDS, SHAPES, SIZES, Expression, Scene, SceneObject, SceneOptions
+from refam_analysis.scenes import (
+    COLOURS,
+    KINDS,
+    SHAPES,
+    SIZES,
+    Expression,
+    Scene,
+    SceneObject,
+    SceneOptions,
+    sample_scene,
+)
 from refam_analysis.scenes import expressions as expressions_of
-from refam_analysis.scenes import sample_scene
 
 SENTENCE = re.compile(
     r"the (?:(?P<extreme>largest|smallest|leftmost|rightmost|topmost|lowest) )?(?P<look>[a-z ]+?)"
