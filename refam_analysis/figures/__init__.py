@@ -25,7 +25,7 @@ from refam_analysis.figures.pictures import (
 )
 from refam_analysis.figures.sequence import block_head_grid, block_head_values, directions, word_block_grid
 from refam_analysis.figures.sinks import entropy_by_kind, received_from_both_sides, sink_effects
-from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style
+from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style, one_legend
 
 __all__ = [
     "HEAT_COLOURS",
@@ -46,6 +46,7 @@ __all__ = [
     "mask_overlay",
     "mass_by_kind",
     "mass_change_by_kind",
+    "one_legend",
     "pair_counts",
     "pipeline_figure",
     "point_accuracy_by",

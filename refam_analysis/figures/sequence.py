@@ -18,6 +18,13 @@ from refam_analysis.models.layout import TokenLayout
 _TEXT_SHARE = 0.34
 """Of the schematic's side. In a real sequence the text would often be too thin to write into."""
 
+_QUESTIONS = {
+    ("text", "text"): "words among\nthemselves",
+    ("text", "image"): "what a word looks at",
+    ("image", "text"): "what a patch\nreads",
+    ("image", "image"): "patches among themselves",
+}
+
 
 def directions(axes: Axes, layout: TokenLayout) -> Axes:
     """Which part of the attention matrix is which direction: a schematic, not to scale.
@@ -39,8 +46,9 @@ def directions(axes: Axes, layout: TokenLayout) -> Axes:
             own = query == key
             box = Rectangle((left, top), right - left, bottom - top, edgecolor=PAPER, linewidth=3)
             axes.add_patch(box).set_facecolor((SIDE_LOOKS[query].colour, 0.14 if own else 0.5))
-            places = ((left + right) / 2, (top + bottom) / 2)
-            axes.text(*places, f"{query}_\nto_{key}", ha="center", va="center", fontsize=9, color=INK)
+            x, y = (left + right) / 2, (top + bottom) / 2
+            axes.text(x, y - 0.01, f"{query}_to_{key}", ha="center", va="bottom", fontsize=9, color=INK)
+            axes.text(x, y + 0.01, _QUESTIONS[query, key], ha="center", va="top", fontsize=7.5, color=INK)
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(1.0, 0.0)
     middles = [sum(span) / 2 for span in spans.values()]
@@ -118,23 +126,26 @@ def word_block_grid(axes: NDArray[Any], image: ArrayLike, maps: xr.DataArray) ->
     return axes
 
 
-def block_head_values(axes: Axes, values: xr.DataArray, *, unit: str) -> Axes:
+def block_head_values(
+    axes: Axes, values: xr.DataArray, *, unit: str, limits: tuple[float, float] | None = None
+) -> Axes:
     """One number a block and head, written in its square.
 
     Args:
         axes: to draw on.
         values: axes (block, head), with their numbers as coordinates.
         unit: of the values, for the colour bar.
+        limits: of the colours, to compare with another panel; left out, the values' own.
 
     Returns:
         ``axes``, with a colour bar.
     """
     shown = values.transpose("head", "block")
-    picture = axes.imshow(shown.values, cmap="cividis", aspect="auto")
-    low, high = picture.get_clim()
+    low, high = limits or (float(shown.min()), float(shown.max()))
+    picture = axes.imshow(shown.values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(shown.values):
         light = value > (low + high) / 2
-        axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8.5, color=INK if light else PAPER)
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color=INK if light else PAPER)
     axes.set_xticks(np.arange(shown.sizes["block"]), shown["block"].values)
     axes.set_yticks(np.arange(shown.sizes["head"]), shown["head"].values)
     axes.set_xlabel("block")

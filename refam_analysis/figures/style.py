@@ -16,7 +16,9 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 from numpy.typing import ArrayLike, NDArray
 
 PAPER = "#f7f6f3"
@@ -182,3 +184,23 @@ def picture_axes(axes: Axes) -> Axes:
     for spine in axes.spines.values():
         spine.set_visible(False)
     return axes
+
+
+def one_legend(axes: Sequence[Axes]) -> Legend:
+    """One legend above all panels of a figure, in the place of one in each.
+
+    Args:
+        axes: the panels, of one figure with constrained layout; each name is listed once.
+
+    Returns:
+        The legend.
+    """
+    entries: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+        if own := ax.get_legend():
+            own.remove()
+    figure = axes[0].get_figure(root=True)
+    assert figure is not None
+    return figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=len(entries))

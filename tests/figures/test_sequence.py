@@ -42,7 +42,7 @@ def word_maps(words: tuple[str, ...] = ("▁the", "▁ring"), blocks: int = 3) -
 def test_directions_stand_in_the_order_of_the_sequence(text: slice, image: slice, first: str) -> None:
     _, axes = plt.subplots()
     figures.directions(axes, TokenLayout(text=text, image=image, grid=GRID))
-    places = {label.get_text().replace("\n", ""): label.get_position() for label in axes.texts}
+    places = {label.get_text(): label.get_position() for label in axes.texts if "_to_" in label.get_text()}
     assert set(places) == {"text_to_text", "text_to_image", "image_to_text", "image_to_image"}
     second = "image" if first == "text" else "text"
     assert places[f"{first}_to_{second}"][1] < places[f"{second}_to_{first}"][1]  # a query's row, from the top
@@ -103,5 +103,12 @@ def test_every_block_and_head_has_its_number() -> None:
     values = xr.DataArray([[0.5, 1.0], [0.25, 0.125]], {"block": [3, 9], "head": [0, 1]}, ("block", "head"))
     figures.block_head_values(axes, values, unit="share")
     written = {text.get_position(): text.get_text() for text in axes.texts}
-    assert written == {(0, 0): "0.5", (1, 0): "0.25", (0, 1): "1", (1, 1): "0.12"}
+    assert written == {(0, 0): "0.50", (1, 0): "0.25", (0, 1): "1.00", (1, 1): "0.12"}
     assert [label.get_text() for label in axes.get_xticklabels()] == ["3", "9"]
+
+
+def test_two_panels_can_share_their_colours() -> None:
+    _, axes = plt.subplots()
+    values = xr.DataArray([[0.5]], {"block": [3], "head": [0]}, ("block", "head"))
+    figures.block_head_values(axes, values, unit="share", limits=(0.0, 2.0))
+    assert axes.images[0].get_clim() == (0.0, 2.0)

@@ -4,12 +4,22 @@ import itertools
 from typing import get_args
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from refam_analysis.analysis.magnets import KINDS
-from refam_analysis.figures.style import HEAT_COLOURS, INK, KIND_LOOKS, PAPER, SIDE_LOOKS, figure_style, sample_size
+from refam_analysis.figures.style import (
+    HEAT_COLOURS,
+    INK,
+    KIND_LOOKS,
+    PAPER,
+    SIDE_LOOKS,
+    figure_style,
+    one_legend,
+    sample_size,
+)
 from refam_analysis.prompts.tokens import TokenKind
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
@@ -84,3 +94,18 @@ def test_the_style_ends_with_its_block() -> None:
 )
 def test_n_is_written_out(counts: list[int], expected: str) -> None:
     assert sample_size(counts) == expected
+
+
+def test_one_legend_stands_for_those_of_all_panels() -> None:
+    with figure_style():
+        figure, panels = plt.subplots(1, 2)
+        for name, ax in zip("ab", panels, strict=True):
+            ax.plot([0, 1], label="text")
+            ax.plot([1, 0], label=name)
+            ax.legend()
+        one_legend(panels)
+        figure.canvas.draw()
+        plt.close(figure)
+    assert [ax.get_legend() for ax in panels] == [None, None]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["text", "a", "b"]
