@@ -8,11 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from refam_analysis.figures.style import INK, SERIES_LOOKS, statement
 
 
-def value_intervals(axes: Axes, table: pd.DataFrame, *, by: str, value: str, reference: float | None = None) -> Axes:
+def value_intervals(
+    axes: Axes, table: pd.DataFrame, *, by: str, value: str, label: str, reference: float | None = None
+) -> Axes:
     """A dot and its interval for each row, from top to bottom: for names too long to stand under bars.
 
     Args:
@@ -20,6 +23,7 @@ def value_intervals(axes: Axes, table: pd.DataFrame, *, by: str, value: str, ref
         table: a row a name: the columns ``by``, ``value``, ``value_low``, ``value_high`` and ``scenes``.
         by: the column of the names.
         value: the column of the values; its ends have the same name with ``_low`` and ``_high``.
+        label: what the values are, with their unit.
         reference: drawn as a line, such as chance, or no change.
 
     Returns:
@@ -35,6 +39,7 @@ def value_intervals(axes: Axes, table: pd.DataFrame, *, by: str, value: str, ref
     axes.set_ylim(len(table) - 0.5, -0.5)
     if reference is not None:
         axes.axvline(reference, color=INK, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_xlabel(f"{value.replace('_', ' ')}\n{statement(table)}")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.set_xlabel(f"{label}\n{statement(table)}")
     axes.grid(axis="x")
     return axes

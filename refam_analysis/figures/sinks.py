@@ -60,13 +60,14 @@ def sink_effects(axes: Axes, sinks: pd.DataFrame, roles: Sequence[str]) -> Axes:
     Args:
         axes: to draw on.
         sinks: from :func:`refam_analysis.analysis.sinks.detect_sinks`.
-        roles: to draw, each a curve.
+        roles: to draw, each a curve in the look of its kind.
 
     Returns:
         ``axes``, the vertical scale logarithmic.
     """
-    for role, look in zip(roles, SERIES_LOOKS, strict=False):
+    for role in roles:
         curve = sinks[sinks["role"] == role]
+        look = KIND_LOOKS.get(str(curve["kind"].iloc[0]), KIND_LOOKS["other"])
         axes.plot(
             curve["block"], curve["effect"], color=look.colour, marker=look.marker,
             dashes=look.dashes or (None, None), label=role,

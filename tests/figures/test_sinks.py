@@ -69,9 +69,9 @@ def test_rows_draw_a_curve_a_kind(axes: Axes) -> None:
 
 def test_intervals_stand_one_under_the_other_in_the_tables_order(axes: Axes) -> None:
     table = pd.DataFrame({"name": ["a", "b"], "gain": [0.1, 0.3], "gain_low": [0.0, 0.2], "gain_high": [0.2, 0.5]})
-    figures.value_intervals(axes, table.assign(scenes=5), by="name", value="gain", reference=0.0)
+    figures.value_intervals(axes, table.assign(scenes=5), by="name", value="gain", label="gain (share)", reference=0.0)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     (bars,) = axes.collections
     np.testing.assert_allclose([segment[:, 0] for segment in bars.get_segments()], [[0.0, 0.2], [0.2, 0.5]])
-    assert "n = 5 scenes" in axes.get_xlabel()
+    assert axes.get_xlabel() == "gain (share)\nn = 5 scenes, interval over scenes"
