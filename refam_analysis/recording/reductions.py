@@ -6,14 +6,15 @@ With D_ij = s_ij - lse_i the attention is exp(D_ij), and
     received_j    = N_k / N_q * sum_i exp(D_ij)                            over the N_q queries of a side
     uniformity_j  = exp(H_j) / N_q,  H_j = log R_j - sum_i exp(D_ij) D_ij / R_j,  R_j = sum_i exp(D_ij)
 
-Every row and column that anything needs is visited once, a chunk at a time, and only the kept maps are stored. Rows
+Every row and column that anything needs is visited once, a chunk at a time, and only the kept maps are stored. Where
+a whole row is visited, what its sum lacks of 1 by rounding (1e-6 to 1e-4, more for larger scores) is divided out. Rows
 that may attend to nothing are zeros, with entropy 0; a key that no query of a side attends to (by float32: less than
 1e-38) has the uniformity nan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ class _Visit:
     rows: slice
     columns: slice
     quantities: tuple[Quantity, ...]
+    whole_rows: bool
 
 
 def result_shape(quantity: Quantity, queries: Sides, keys: Sides) -> tuple[int, ...]:
@@ -73,9 +75,32 @@ def reduce_attention(
             room = workspace.take("probabilities", chunk.shape, logarithm) if weighted else logarithm
             probability = torch.exp(logarithm, out=room)
             product = logarithm.mul_(probability) if weighted else None
-            for quantity in visit.quantities:
-                taken.take(quantity, chunk, probability, product)
+            taken.take(visit.quantities, _Part(chunk, probability, product, _correction(probability, visit)))
     taken.finish()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A chunk of the attention as it was computed, and by what its rows are still to be multiplied.
+
+    Attributes:
+        chunk: which part.
+        probability: p, (items, heads, rows, columns).
+        product: p log p, where some quantity needs it.
+        correction: (items, heads, rows), 1 / sum_j p_ij; None where the rows are not whole.
+    """
+
+    chunk: Chunk
+    probability: torch.Tensor
+    product: torch.Tensor | None
+    correction: torch.Tensor | None
+
+
+def _correction(probability: torch.Tensor, visit: _Visit) -> torch.Tensor | None:
+    if not visit.whole_rows:
+        return None
+    total = probability.sum(-1)
+    return total.reciprocal_().masked_fill_(total == float("inf"), 0.0)
 
 
 class _Taken:
@@ -87,28 +112,43 @@ class _Taken:
         by_key = [name for name in results if QUANTITIES[name].form == "by_key"]
         self._sums = {name: lse.new_zeros(*lse.shape[:2], 2, _length(keys["all"])) for name in by_key}
 
-    def take(self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor, product: torch.Tensor | None) -> None:
-        """Take one quantity's part of a chunk: p and, where some quantity needs it, p log p."""
-        if quantity.form == "map":
-            self._take_map(quantity, chunk, probability)
-            return
-        if quantity.form == "by_query":
-            assert self._entropy is not None and product is not None
-            torch.neg(product.sum(-1), out=self._entropy[chunk.index])
-            return
-        sums = self._sums[quantity.name][chunk.items, chunk.heads]
-        sums[:, :, 0] += probability.sum(-2)
-        if product is not None and quantity.name.startswith("uniformity"):
-            sums[:, :, 1] += product.sum(-2)
+    def take(self, quantities: Sequence[Quantity], part: _Part) -> None:
+        """Take from a part of the attention what these quantities need."""
+        for quantity in quantities:
+            {"map": self._take_map, "by_query": self._take_row, "by_key": self._take_column}[quantity.form](
+                quantity, part
+            )
 
-    def _take_map(self, quantity: Quantity, chunk: Chunk, probability: torch.Tensor) -> None:
-        result, wanted = self._results[quantity.name], self._keys[quantity.columns]
+    def _take_map(self, quantity: Quantity, part: _Part) -> None:
+        chunk, wanted = part.chunk, self._keys[quantity.columns]
         first_row, first_column = self._queries[quantity.rows].start, chunk.columns.start
-        part = probability[..., wanted.start - first_column : wanted.stop - first_column]
+        values = part.probability[..., wanted.start - first_column : wanted.stop - first_column]
         rows = slice(chunk.rows.start - first_row, chunk.rows.stop - first_row)
-        if result.shape[1] < part.shape[1]:
-            part = part.mean(1, keepdim=True)
-        result[chunk.items, chunk.heads, rows] = part
+        result = self._results[quantity.name][chunk.items, chunk.heads, rows]
+        if result.shape[1] < values.shape[1]:
+            corrected = values if part.correction is None else values * part.correction.unsqueeze(-1)
+            result.copy_(corrected.mean(1, keepdim=True))
+        elif part.correction is None:
+            result.copy_(values)
+        else:
+            torch.mul(values, part.correction.unsqueeze(-1), out=result)
+
+    def _take_row(self, quantity: Quantity, part: _Part) -> None:
+        assert self._entropy is not None and part.product is not None and part.correction is not None
+        lost = part.correction.log().nan_to_num_(neginf=0.0)
+        self._entropy[part.chunk.index] = -part.correction * part.product.sum(-1) - lost
+
+    def _take_column(self, quantity: Quantity, part: _Part) -> None:
+        """Add the columns' sums of p and of p log p, each row multiplied by its correction."""
+        assert part.correction is not None
+        sums = self._sums[quantity.name][part.chunk.items, part.chunk.heads]
+        correction = part.correction.unsqueeze(-2)
+        sums[:, :, :1] += correction @ part.probability
+        if quantity.name.startswith("uniformity"):
+            assert part.product is not None
+            sums[:, :, 1:] += correction @ part.product
+            lost = correction.log().nan_to_num_(neginf=0.0)
+            sums[:, :, 1:] += (correction * lost) @ part.probability
 
     def finish(self) -> None:
         """Put the summaries in their place."""
@@ -125,10 +165,10 @@ def _plan_visits(names: Mapping[str, object], queries: Sides, keys: Sides) -> It
     for start, stop in zip(edges, edges[1:], strict=False):
         here = tuple(q for q in quantities if queries[q.rows].start <= start and stop <= queries[q.rows].stop)
         if any(quantity.columns == "all" for quantity in here):
-            yield _Visit(slice(start, stop), keys["all"], here)
+            yield _Visit(slice(start, stop), keys["all"], here, True)
             continue
         for quantity in here:
-            yield _Visit(slice(start, stop), keys[quantity.columns], (quantity,))
+            yield _Visit(slice(start, stop), keys[quantity.columns], (quantity,), False)
 
 
 def _store(result: torch.Tensor, values: torch.Tensor) -> None:
