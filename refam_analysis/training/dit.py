@@ -1,9 +1,9 @@
 """Training of the embedded diffusion transformer, with nothing but the diffusion loss.
 
-The model is a small FLUX: ``FluxTransformer2DModel`` with double- and single-stream blocks, a T5 encoder for the token
-states and a CLIP encoder for the pooled vector, all trained together by flow matching (velocity target) on captioned
-scenes. Nothing here sees a mask, an expression's target or an attention map: where the words end up looking is
-the model's own doing, and the claims of the book rest on that.
+The model is a small FLUX: ``FluxTransformer2DModel`` with double- and single-stream blocks and a T5 encoder for the
+token states, trained together by flow matching (velocity target) on captioned scenes. The pooled vector that FLUX also
+takes, from CLIP, is silent (see `text`). Nothing here sees a mask, an expression's target or an attention map:
+where the words end up looking is the model's own doing, and the claims of the book rest on that.
 
 Training at a low resolution first is cheaper. There the image positions are stretched, so that a place in the picture
 has the same coordinates at every resolution.
@@ -60,7 +60,7 @@ class Configuration:
     heads: int = 3
     head_width: int = 32
     text_width: int = 64
-    text_layers: int = 2
+    text_layers: int = 1
     pooled_width: int = 32
 
 
@@ -73,7 +73,7 @@ CONFIGURATIONS = {
 
 
 class TrainedParts(nn.Module):
-    """What the diffusion loss trains: the transformer and both text encoders."""
+    """What the diffusion loss trains, the transformer and the encoder of token states, and the silent pooled encoder."""
 
     def __init__(self, configuration: Configuration, t5: T5Tokenizer, clip: CLIPTokenizer) -> None:
         super().__init__()
@@ -92,13 +92,13 @@ class TrainedParts(nn.Module):
         self.t5 = make_t5_encoder(t5, width=configuration.text_width, layers=configuration.text_layers)
         self.clip = make_clip_encoder(clip, width=configuration.pooled_width)
 
-    def forward(self, noisy: Tensor, level: Tensor, t5_ids: Tensor, clip_ids: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, level: Tensor, t5_ids: Tensor, positions: Tensor) -> Tensor:
         """Velocity (item, token, 16) of packed latents at noise levels (item,)."""
         return self.transformer(
             hidden_states=noisy,
             timestep=level,
             encoder_hidden_states=self.t5(t5_ids)[0],
-            pooled_projections=self.clip(clip_ids).pooler_output,
+            pooled_projections=noisy.new_zeros(len(noisy), self.clip.config.hidden_size),
             txt_ids=torch.zeros(t5_ids.shape[1], 3, device=noisy.device),
             img_ids=positions,
             return_dict=False,
@@ -119,14 +119,14 @@ def image_positions(side: int, *, full: int = IMAGE_SIZE // 8) -> Tensor:
     return torch.stack((torch.zeros_like(y), y, x), -1).reshape(-1, 3)
 
 
-def flow_matching_loss(parts: nn.Module, latents: Tensor, ids: tuple[Tensor, Tensor], draws: torch.Generator) -> Tensor:
+def flow_matching_loss(parts: nn.Module, latents: Tensor, ids: Tensor, draws: torch.Generator) -> Tensor:
     """Mean squared error of the velocity at noise levels sigmoid(normal + 0.4), where the text matters most."""
     clean = pack(latents)
     level = torch.sigmoid(torch.randn(len(clean), generator=draws) + 0.4).to(clean.device)
     noise = torch.randn(clean.shape, generator=draws).to(clean.device)
     noisy = torch.lerp(clean, noise, level[:, None, None])
     positions = image_positions(latents.shape[-1] // 2).to(clean.device)
-    return functional.mse_loss(parts(noisy, level, *ids, positions), noise - clean)
+    return functional.mse_loss(parts(noisy, level, ids, positions), noise - clean)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -146,8 +146,9 @@ class Trainer:
         self.model = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
         self.average = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim > 1]
+        vectors = [p for p in trained if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.985))
         self.strewn = [*sorted(STOP_WORDS), *common_words()[:1500]]
@@ -161,12 +162,12 @@ class Trainer:
         tensors = training_tensors(self.model, self.average, self.optimizer)
         save_checkpoint(self.out, "dit", tensors, {"step": self.step, "samples": self.samples, "seed": self.seed})
 
-    def token_ids(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """Ids (caption, 32) for both encoders, padded, and cut where a caption is too long."""
-        options = {"padding": "max_length", "max_length": TEXT_LENGTH, "truncation": True, "return_tensors": "pt"}
-        t5 = self.t5_tokenizer(captions, **options).input_ids
-        clip = self.clip_tokenizer(captions, **options).input_ids
-        return t5.to(self.device), clip.to(self.device)
+    def token_ids(self, captions: list[str]) -> Tensor:
+        """Ids (caption, 32), padded, and cut where a caption is too long."""
+        padded = self.t5_tokenizer(
+            captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
+        )
+        return padded.input_ids.to(self.device)
 
     def update(self, data: LatentScenes, batch: int, steps: int) -> float:
         """One step of the optimiser; the loss before it. The step's randomness depends on the seed and its number."""

@@ -14,7 +14,7 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 READING = HeatmapSettings(
-    direction="image_to_text", normalisation="share", aggregation="product", blocks=None, noise_levels=(0.6,)
+    direction="image_to_text", normalisation="raw", aggregation="product", blocks=(0,), noise_levels=(0.4,)
 )
 
 

@@ -106,13 +106,22 @@ def make_t5_encoder(tokenizer: T5Tokenizer, *, width: int = 64, layers: int = 2)
 
 
 def make_clip_encoder(tokenizer: CLIPTokenizer, *, width: int = 32) -> CLIPTextModel:
-    """The untrained encoder of the pooled vector."""
+    """The encoder of the pooled vector, which is silent: its last normalisation gives zeros, and is not trained.
+
+    FLUX modulates every block by a vector that CLIP makes of the whole prompt. A first embedded model that was trained
+    with it told its pictures' colours and shapes through that vector, and its image patches attended to words hardly
+    more than to padding. Without it, all that the text says must pass through attention, which is what is studied here.
+    """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=1,
         num_attention_heads=2, max_position_embeddings=TEXT_LENGTH, projection_dim=width,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    return CLIPTextModel(config)
+    encoder = CLIPTextModel(config).requires_grad_(False)
+    for name, weights in encoder.named_parameters():
+        if "final_layer_norm" in name:
+            weights.zero_()
+    return encoder
 
 
 def load_tokenizers(folder: Path) -> tuple[T5Tokenizer, CLIPTokenizer]:

@@ -85,7 +85,7 @@ def test_the_exported_folder_gives_the_velocity_that_was_trained(run_folder: Pat
     with torch.inference_mode():
         velocity = model.transformer(**inputs.kwargs)[0]
         ids = learner.token_ids([prompt.text])
-        expected = learner.average(inputs.kwargs["hidden_states"], torch.tensor([0.6]), *ids, image_positions(12))
+        expected = learner.average(inputs.kwargs["hidden_states"], torch.tensor([0.6]), ids, image_positions(12))
     torch.testing.assert_close(velocity, expected, atol=1e-4, rtol=1e-4)
 
 
