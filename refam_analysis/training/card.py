@@ -1,4 +1,4 @@
-"""The model cards of the embedded weights, written from the committed results: ``python -m refam_analysis.training.card``.
+"""The model cards of the embedded weights: ``python -m refam_analysis.training.card`` writes them from the results.
 
 Every number in a card is read from ``results/``, which is refused when it was made with other weights.
 """
@@ -182,10 +182,10 @@ def _grounding_table(summary: pd.DataFrame) -> str:
 def _drawing_text(generation: Result) -> str:
     configuration = generation.provenance.configuration
     return (
-        f"{configuration['captions']} captions of held-out scenes of one object, drawn in {configuration['steps']} steps "
-        f"with guidance {configuration['guidance']:g}. A judge that never sees the caption finds the object and names "
-        f"the colour of its pixels; a colour fills the object when more than {configuration['filled']:.0%} of them have "
-        "it."
+        f"{configuration['captions']} captions of held-out scenes of one object, drawn in {configuration['steps']} "
+        f"steps with guidance {configuration['guidance']:g}. A judge that never sees the caption finds the object and "
+        "names the colour of its pixels; a colour fills the object when more than "
+        f"{configuration['filled']:.0%} of them have it."
     )
 
 

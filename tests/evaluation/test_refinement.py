@@ -1,0 +1,59 @@
+"""Refined settings: each row is what a direct measurement gives, and heads are added greedily."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from refam_analysis.evaluation.grounding import NoItemsError, grounding_accuracy
+from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.evaluation.refinement import add_heads, more_draws, passes, score_settings
+from refam_analysis.models import DiffusionModel
+from refam_analysis.segmentation import HeatmapSettings
+
+MIXED = [
+    HeatmapSettings(noise_levels=(0.3,), seeds=2),
+    HeatmapSettings(noise_levels=(0.3, 0.7), seeds=2, aggregation="product"),
+    HeatmapSettings("text_to_image", "map", heads=((1, 0), (2, 1)), noise_levels=(0.7,), seeds=2),
+    HeatmapSettings(blocks=(3,), noise_levels=(0.7,), seeds=2),
+]
+
+
+def test_rows_equal_a_direct_measurement(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    table = score_settings(model, items, MIXED, magnets=(".",), batch_size=3, seed=5)
+    for settings, row in zip(MIXED, table.to_dict("records"), strict=True):
+        direct = grounding_accuracy(model, items, settings, magnets=(".",), sources=["model"], seed=5).outcomes
+        assert row["target"] == pytest.approx(direct["target"].mean())
+        assert row["likelier_distractor"] == pytest.approx(direct[["distractor_1", "distractor_2"]].mean().max())
+        assert HeatmapSettings.from_dict(json.loads(row["settings"])) == settings
+
+
+def test_fewer_draws_are_the_first_of_them(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    one, two = HeatmapSettings(seeds=1), HeatmapSettings(seeds=2)
+    together = score_settings(model, items[:1], [one, two], seed=4)
+    alone = score_settings(model, items[:1], [one], seed=4)
+    assert together["target"][0] == alone["target"][0]
+
+
+def test_without_items_nothing_is_scored(model: DiffusionModel) -> None:
+    with pytest.raises(NoItemsError):
+        score_settings(model, [], MIXED)
+
+
+def test_more_draws_are_every_level_and_pair_with_every_number_of_seeds() -> None:
+    made = more_draws(HeatmapSettings(blocks=(1,)), (0.7, 0.4, 0.5), seeds=(1, 3))
+    assert len(set(made)) == len(made) == 2 * (3 + 3)
+    assert [passes(one) for one in made] == sorted(passes(one) for one in made)
+    assert {one.blocks for one in made} == {(1,)}
+
+
+def test_heads_are_added_one_at_a_time_while_they_help(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    ranked = [(0, 1), (2, 0), (1, 1), (3, 0)]
+    table = add_heads(model, items, HeatmapSettings(blocks=(0,)), ranked, most=4)
+    tried = [{tuple(pair) for pair in json.loads(text)} for text in table["heads"]]
+    counts = [len(heads) for heads in tried]
+    assert counts[:3] == [2, 2, 2] and all((0, 1) in heads for heads in tried)
+    best_of_two = tried[int(np.argmax(table["target"][:3]))]
+    assert all(best_of_two < heads for heads in tried[3:])

@@ -1,0 +1,96 @@
+"""The model cards say what the results say, and nothing when the results are stale."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from refam_analysis.evaluation.grounding import GroundingReport
+from refam_analysis.experiments import generation, grounding, learning
+from refam_analysis.experiments.provenance import NoResultError, Result, Stopwatch
+from refam_analysis.scenes import COLOURS
+from refam_analysis.segmentation import HeatmapSettings
+from refam_analysis.training.card import main, segmenter_card, transformer_card
+
+LOG = [
+    '{"model": "dit", "command": "python -m refam_analysis.training.dit --size 64 --seed 0"}',
+    '{"model": "sam", "command": "python -m refam_analysis.training.sam --seed 0"}',
+    '{"model": "autoencoder", "step": 100, "loss": 0.05}',
+    '{"model": "autoencoder", "psnr": 31.52}',
+    '{"model": "dit", "step": 36000, "samples": 1152000, "loss": 0.345, "rate": 80.0}',
+    '{"model": "sam", "step": 3000, "samples": 48000, "loss": 0.21}',
+]
+
+
+def result(name: str, configuration: dict, **tables: pd.DataFrame) -> Result:
+    return Result(name, tables, Stopwatch().provenance(f"refam experiment {name}", configuration, {}))
+
+
+@pytest.fixture
+def results() -> dict[str, Result]:
+    """Results as the experiments make them, of numbers that are easy to find again."""
+    outcomes = pd.DataFrame({"source": "model", "kind": ["attribute", "location"] * 50, "scene": range(100)})
+    outcomes["target"] = [1.0] * 61 + [0.0] * 39
+    outcomes["distractor_1"] = [0.0] * 90 + [1.0] * 10
+    pictures = pd.DataFrame({"colour": ["red"] * 10, "other_colour": ["blue"] * 10, "true_colour": ["red"] * 10})
+    pictures = pictures.assign(held_out=False, in_place=1.0, **{f"share_{name}": 0.0 for name in COLOURS})
+    pictures["share_red"] = [1.0] * 9 + [0.0]
+    summary = pd.DataFrame([{"occlusion": 0.0, "group": "all", "clicks": 1250, "iou": 0.9412, "iou_low": 0.93,
+                             "iou_high": 0.95, "best": 0.96, "correlation": 0.77}])  # fmt: skip
+    log = pd.DataFrame({"line": LOG})
+    settings = HeatmapSettings(blocks=(1, 2))
+    table = grounding.summary(GroundingReport(outcomes, settings))
+    asked = {"items": 100, "settings": settings.to_dict()}
+    drawn = {"captions": 10, "steps": 28, "guidance": 3.0, "filled": 0.5}
+    return {
+        "settings": result("settings", {"items": 300}),
+        "grounding": result("grounding", asked, outcomes=outcomes, summary=table),
+        "generation": result("generation", drawn, summary=generation.summary(pictures)),
+        "segmenter": result("segmenter", {"scenes": 500}, summary=summary),
+        "learning": result("learning", {}, log=log, curves=learning.curves(log)),
+    }
+
+
+def test_the_card_of_the_transformer_has_its_numbers(results: dict[str, Result]) -> None:
+    card = transformer_card(results)
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    for said in (
+        "36,000 steps, 1,152,000 samples, 4.0 hours; loss at the end 0.345",
+        "Autoencoder: 100 steps; loss",
+        "31.5 dB",
+        "--size 64 --seed 0",
+        "chosen on validation scenes",
+        "600 validation scenes",
+        "'blocks': (1, 2)",
+        "is met",
+        "refam experiment grounding\nrefam experiment generation",
+    ):
+        assert said.replace("(1, 2)", "[1, 2]") in card
+    assert re.search(r"\| model \| all \| 100 \| 0\.610 \(0\.\d+ to 0\.\d+\) \| 0\.100 ", card)
+    assert re.search(r"\| colour fills the object \| 10 \| 0\.900 ", card)
+    assert "| ... a colour at random | 10 | 0.125 |" in card
+    assert "training.sam" not in card and "nan" not in card
+
+
+def test_the_card_of_the_segmenter_has_its_numbers(results: dict[str, Result]) -> None:
+    card = segmenter_card(results)
+    assert "Segmenter: 3,000 steps, 48,000 samples; loss at the end 0.210." in card
+    assert "| 0.00 | all | 1250 | 0.96 | 0.77 | 0.941 (0.930 to 0.950) |" in card
+    assert "training.sam --seed 0" in card and "training.dit" not in card
+
+
+def test_tables_of_the_cards_are_whole(results: dict[str, Result]) -> None:
+    for card in (transformer_card(results), segmenter_card(results)):
+        tables = re.findall(r"(?:^\|.*\|\n)+", card, re.MULTILINE)
+        assert tables
+        for table in tables:
+            assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_without_results_no_card_is_written(tmp_path: Path) -> None:
+    with pytest.raises(NoResultError):
+        main(results=tmp_path / "results", weights=tmp_path)
+    assert list(tmp_path.iterdir()) == []
