@@ -1,10 +1,13 @@
 """How good points and masks are: metrics, and the test of grounding on scenes.
 
 The measures (`metrics`), what to measure on (`items`) and its recordings (`recordings`), where a model's points fall
-beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), and the
-search for the settings to read heatmaps with (`search`).
+beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), a
+segmenter's answers to clicks (`clicks`), colours of drawn pictures (`colour_judge`), and the search for the settings to
+read heatmaps with (`search`).
 """
 
+from refam_analysis.evaluation.clicks import click_accuracy, click_summary
+from refam_analysis.evaluation.colour_judge import ColourJudgement, judge_colour
 from refam_analysis.evaluation.comparison import paired_accuracy
 from refam_analysis.evaluation.grounding import (
     SOURCES,

@@ -50,10 +50,18 @@ def pair_counts(axes: Axes, counts: pd.DataFrame, *, marked: Collection[tuple[st
         ``axes``.
     """
     values = counts.to_numpy(dtype=float)
-    picture = axes.imshow(values, cmap="Greys", vmin=0.0, vmax=1.6 * max(float(values.max()), 1.0), aspect="auto")
+    top = 1.6 * max(float(values.max()), 1.0)  # the darkest square is a grey on which ink can be read
+    axes.imshow(values, cmap="Greys", vmin=0.0, vmax=top, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        dark = picture.norm(value) > 0.55
-        axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=8.5, color="#FFFFFF" if dark else INK)
+        axes.text(
+            column,
+            row,
+            f"{value:g}",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="#FFFFFF" if value > 0.55 * top else INK,
+        )
         if (counts.index[row], counts.columns[column]) in marked:
             frame = Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, linewidth=1.8)
             axes.add_patch(frame).set_edgecolor(SERIES_LOOKS[1].colour)
