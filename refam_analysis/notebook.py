@@ -38,7 +38,9 @@ def open_model() -> DiffusionModel:
 
     source = os.environ.get(MODEL_VARIABLE) or "embedded"
     elsewhere = source != "embedded" and torch.cuda.is_available()
-    return load_model(source, device="cuda" if elsewhere else None)
+    model = load_model(source, device="cuda" if elsewhere else None)
+    model.pipeline.set_progress_bar_config(disable=True)  # a page has no use for it
+    return model
 
 
 def use_style() -> None:

@@ -52,6 +52,15 @@ def test_model_is_the_embedded_one_by_default(value: str | None, monkeypatch: py
     assert open_model().name == "embedded"
 
 
+def test_model_draws_without_a_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, tiny_flux_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFAM_MODEL", str(tiny_flux_folder))
+    open_model().generate("the red ring")
+    assert capfd.readouterr() == ("", "")
+    assert open_model().pipeline.progress_bar(range(2)).disable
+
+
 def test_model_is_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REFAM_MODEL", str(tmp_path / "no-such-model"))
     with pytest.raises(ModelFolderError, match="no-such-model"):

@@ -121,6 +121,15 @@ def test_a_learning_curve_skips_what_was_not_measured(axes: Axes) -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss, point accuracy")
 
 
+def test_a_logarithmic_scale_is_labelled_in_plain_numbers(axes: Axes) -> None:
+    log = pd.DataFrame({"step": [0, 10, 20], "loss": [1.5, 0.4, 0.15]})
+    figures.learning_curve(axes, log, log_scale=True)
+    axes.get_figure().canvas.draw()
+    low, high = axes.get_ylim()
+    seen = [label.get_text() for label in axes.get_yticklabels() if low <= label.get_position()[1] <= high]
+    assert seen == ["0.2", "0.5", "1"]
+
+
 def test_bars_carry_value_interval_n_and_chance(axes: Axes) -> None:
     table = pd.DataFrame({"kind": ["attribute", "location"], "value": [0.6, 0.4], "low": [0.5, 0.3],
                           "high": [0.65, 0.55], "scenes": [100, 80]})  # fmt: skip
