@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -43,7 +43,7 @@ def block_table(model: DiffusionModel) -> pd.DataFrame:
     """
     import pandas as pd
 
-    config = model.transformer.config
+    config: Any = model.transformer.config
     heads, head_width = int(config.num_attention_heads), int(config.attention_head_dim)
     rows = {}
     first = 0

@@ -73,7 +73,7 @@ CONFIGURATIONS = {
 
 
 class TrainedParts(nn.Module):
-    """What the diffusion loss trains, the transformer and the encoder of token states, and the silent pooled encoder."""
+    """What the diffusion loss trains (transformer and T5 encoder), and the silent pooled encoder."""
 
     def __init__(self, configuration: Configuration, t5: T5Tokenizer, clip: CLIPTokenizer) -> None:
         super().__init__()
