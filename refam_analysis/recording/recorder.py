@@ -128,7 +128,7 @@ class Recorder:
             RecorderBusyError: the model has a recorder already.
         """
         self._thread = threading.get_ident()
-        self._done, self._pass = [], None
+        self._done, self._pass, self._kernels = [], None, set()
         with ExitStack() as stack:
             with _ENTERING:
                 if any(isinstance(hook, _Hook) for hook in self._transformer._forward_pre_hooks.values()):
