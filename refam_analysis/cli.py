@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -235,7 +236,7 @@ def _make(run: Any, configuration: Any, results: Path | None, table: str) -> Non
     """Run an experiment and print one of its tables."""
     from refam_analysis.experiments.provenance import RESULTS
 
-    result = run(configuration, results=results or RESULTS, progress=True)
+    result = run(configuration, results=results or RESULTS, progress=sys.stderr.isatty())
     typer.echo(result[table].round(3).to_string(index=False))
     typer.echo(f"{result.name}: {result.provenance.seconds:.0f} seconds")
 

@@ -3,6 +3,9 @@
 The search (:mod:`refam_analysis.evaluation.search`) tries one noise level and one run of blocks at a time. Here its
 winner is varied further, still on validation scenes: heads are added one by one, noise levels are averaged in pairs,
 and each is read from one or more draws of the noise. Settings that average over more cost more forward passes.
+
+Settings are compared by their margin, the share of points on the target minus that on the likelier distractor: a
+reading that finds objects, whatever the words say, has the first of these but not the second.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ def score_settings(
 
     Returns:
         A row a setting, in the given order: ``target``, the share of points on the target, ``likelier_distractor``,
-        and the columns of :func:`settings_columns`.
+        their difference ``margin``, and the columns of :func:`settings_columns`.
 
     Raises:
         NoItemsError: there is no item.
@@ -71,6 +74,7 @@ def score_settings(
         total += hits(batch, points, distractors=total.shape[1] - 2).sum(axis=0)
     shares = total / len(items)
     table = pd.DataFrame({"target": shares[:, 0], "likelier_distractor": shares[:, 1:-1].max(axis=1, initial=0.0)})
+    table["margin"] = table["target"] - table["likelier_distractor"]
     return table.join(pd.DataFrame([settings_columns(one) for one in settings]))
 
 
@@ -78,34 +82,32 @@ def add_heads(
     model: DiffusionModel,
     items: Sequence[GroundingItem],
     start: HeatmapSettings,
-    ranked: Sequence[tuple[int, int]],
     *,
     most: int = 6,
     **options: Any,
 ) -> pd.DataFrame:
-    """Greedy choice of heads: to the best head so far, add the one that helps most, while any helps.
+    """Greedy choice of heads: from none on, add the one that helps the margin most, while any helps.
 
     Args:
         model: from ``load_model``.
         items: of the validation split.
         start: everything but blocks and heads.
-        ranked: all (block, head) pairs, the one that grounds best by itself first.
         most: heads at the end, at most.
         options: of :func:`score_settings`.
 
     Returns:
-        What :func:`score_settings` gives of everything that was tried.
+        What :func:`score_settings` gives of everything that was tried, in that order.
     """
     tables: list[pd.DataFrame] = []
-    chosen, reached = [ranked[0]], -1.0
-    while len(chosen) < min(most, len(ranked)):
-        offers = [pair for pair in ranked if pair not in chosen]
+    pairs, chosen, reached = _heads(model, items, start), list[tuple[int, int]](), -np.inf
+    while len(chosen) < min(most, len(pairs)):
+        offers = [pair for pair in pairs if pair not in chosen]
         tried = [dataclasses.replace(start, blocks=None, heads=(*chosen, pair)) for pair in offers]
         tables.append(score_settings(model, items, tried, **options))
-        best = tables[-1]["target"].to_numpy().argmax()
-        if tables[-1]["target"][best] <= reached:
+        best = int(tables[-1]["margin"].to_numpy().argmax())
+        if tables[-1]["margin"][best] <= reached:
             break
-        chosen, reached = [*chosen, offers[best]], float(tables[-1]["target"][best])
+        chosen, reached = [*chosen, offers[best]], float(tables[-1]["margin"][best])
     return pd.concat(tables, ignore_index=True)
 
 
@@ -165,6 +167,14 @@ def _record(
         )
         for level, draw in wanted
     }
+
+
+def _heads(model: DiffusionModel, items: Sequence[GroundingItem], settings: HeatmapSettings) -> list[tuple[int, int]]:
+    """Every (block, head) pair of a model."""
+    image, prompt = items[0].image, make_prompt(items[0].expression)
+    (recorded,) = record_batch(model, [image], [prompt], keep=[settings.direction])
+    attention = recorded[settings.direction]
+    return [(int(b), int(h)) for b, h in product(attention["block"].values, attention["head"].values)]
 
 
 def _points(items: Sequence[GroundingItem], draws: Draws, settings: Sequence[HeatmapSettings]) -> NDArray[np.float64]:

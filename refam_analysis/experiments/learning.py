@@ -98,16 +98,20 @@ def logged_numbers(log: pd.DataFrame, model: str) -> dict[str, Any]:
 
 
 def training_hours(table: pd.DataFrame, model: str) -> float:
-    """How long a model trained, by the samples and the rate of every line; NaN where no rate was logged.
+    """How long a model trained; NaN where that was not logged.
 
     Args:
-        table: from :func:`curves`.
+        table: from :func:`curves`. Lines with ``seconds`` count what they say; lines without it, which come first, say
+            by their last ``rate`` how long all samples until then took.
         model: such as "dit".
     """
-    rates = table[(table["model"] == model) & (table["quantity"] == "rate")]
-    if rates.empty:
+    rows = table[table["model"] == model]
+    seconds, rates = (rows[rows["quantity"] == name] for name in ("seconds", "rate"))
+    untimed = rates[~rates["step"].isin(seconds["step"])]
+    if seconds.empty and untimed.empty:
         return float("nan")
-    return float((rates["samples"].diff().fillna(rates["samples"]) / rates["value"]).sum() / 3600)
+    before = untimed.iloc[-1]["samples"] / untimed.iloc[-1]["value"] if len(untimed) else 0.0
+    return float((seconds["value"].sum() + before) / 3600)
 
 
 def training_commands(log: pd.DataFrame) -> list[str]:

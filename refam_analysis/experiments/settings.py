@@ -19,7 +19,7 @@ import pandas as pd
 
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.refinement import add_heads, more_draws, passes, score_settings, settings_columns
-from refam_analysis.evaluation.search import SearchResult, SearchSpace, choose_settings
+from refam_analysis.evaluation.search import SearchSpace, choose_settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
@@ -41,7 +41,7 @@ class SettingsSearch:
         longest_run: of consecutive blocks, as in ``SearchSpace``.
         refined_levels: so many of the noise levels, the best of the grid, are combined and drawn again.
         seeds: numbers of noise draws to try.
-        heads: at most so many are added to the best one.
+        heads: at most so many are read together.
         finalists: of each stage.
         batch_size: items a forward pass.
     """
@@ -75,8 +75,8 @@ def run(
 
     Returns:
         The table ``candidates``, a row a setting and ``stage`` (``grid``, ``heads``, ``draws``), and ``finalists``:
-        ``target`` and ``likelier_distractor``, shares of points on the first and on the second items, and the settings.
-        The first finalist is the chosen one.
+        ``target`` and ``likelier_distractor``, shares of points on the first and on the second items, ``margin``, the
+        difference that decides, and the settings. The first finalist is the chosen one.
     """
     search, folder = search or SettingsSearch(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder)
@@ -108,11 +108,12 @@ class _Stages:
         """Everything that was tried on the first items, stage after stage."""
         search = self.search
         items = hard_items("validation", search.items)
-        found = self._grid(items)
-        grid = _uniform(found)
-        heads = self.parts.keep("heads", lambda: self._heads(items, found))
+        grid = self._grid(items)
+        heads = self.parts.keep(
+            "heads", lambda: add_heads(self.model, items, _first(grid, 1)[0], most=search.heads, **self._options())
+        )
         (base,) = _first(pd.concat([grid, heads]), 1)
-        varied = more_draws(base, _best_levels(found, search.refined_levels), search.seeds)
+        varied = more_draws(base, _best_levels(grid, search.refined_levels), search.seeds)
         draws = self.parts.keep("draws", lambda: self._score(items, varied))
         named = {"grid": grid, "heads": heads, "draws": draws}
         return pd.concat([part.assign(stage=stage) for stage, part in named.items()], ignore_index=True)
@@ -123,25 +124,24 @@ class _Stages:
         best = list(dict.fromkeys(one for rows in stages for one in _first(rows, self.search.finalists)))
         items = hard_items("validation", self.search.items, skip=self.search.items)
         table = self.parts.keep("finalists", lambda: self._score(items, sorted(best, key=passes)))
-        return table.sort_values("target", ascending=False, kind="stable", ignore_index=True)
+        return table.sort_values("margin", ascending=False, kind="stable", ignore_index=True)
 
-    def _grid(self, items: Sequence[GroundingItem]) -> SearchResult:
+    def _grid(self, items: Sequence[GroundingItem]) -> pd.DataFrame:
+        """Every combination at single noise levels, with the columns of the later stages."""
         search = self.search
-        return choose_settings(
+        found = choose_settings(
             self.model,
             items,
-            SearchSpace(noise_levels=search.noise_levels, longest_run=search.longest_run),
+            SearchSpace(noise_levels=search.noise_levels, longest_run=search.longest_run, head_counts=()),
             folder=self.parts.folder / "grid",
             batch_size=search.batch_size,
             seed=search.seed,
             progress=self.progress,
         )
-
-    def _heads(self, items: Sequence[GroundingItem], found: SearchResult) -> pd.DataFrame:
-        alone = [pairs[0] for pairs in map(json.loads, found.table["heads"].replace("all", "[]")) if len(pairs) == 1]
-        ranked = [(int(block), int(head)) for block, head in alone]
-        start = dataclasses.replace(found.settings, blocks=None, heads=None)
-        return add_heads(self.model, items, start, ranked, most=self.search.heads, **self._options())
+        shares = found.table[["target", "likelier_distractor"]]
+        shares = shares.assign(margin=shares["target"] - shares["likelier_distractor"])
+        rows = [settings_columns(HeatmapSettings.from_dict(json.loads(text))) for text in found.table["settings"]]
+        return shares.join(pd.DataFrame(rows))
 
     def _score(self, items: Sequence[GroundingItem], settings: Sequence[HeatmapSettings]) -> pd.DataFrame:
         return score_settings(self.model, items, settings, **self._options())
@@ -150,23 +150,16 @@ class _Stages:
         return {"batch_size": self.search.batch_size, "seed": self.search.seed, "progress": self.progress}
 
 
-def _uniform(found: SearchResult) -> pd.DataFrame:
-    """The table of the grid with the columns of the later stages."""
-    shares = found.table[["target", "likelier_distractor"]]
-    rows = [settings_columns(HeatmapSettings.from_dict(json.loads(text))) for text in found.table["settings"]]
-    return shares.join(pd.DataFrame(rows))
-
-
 def _first(table: pd.DataFrame, number: int) -> list[HeatmapSettings]:
-    """The best rows, of equals the first."""
-    best = table.sort_values("target", ascending=False, kind="stable")["settings"].head(number)
+    """The rows of the largest margin, of equals the first."""
+    best = table.sort_values("margin", ascending=False, kind="stable")["settings"].head(number)
     return [HeatmapSettings.from_dict(json.loads(text)) for text in best]
 
 
-def _best_levels(found: SearchResult, number: int) -> list[float]:
+def _best_levels(grid: pd.DataFrame, number: int) -> list[float]:
     """The noise levels whose best settings are best."""
-    by_level = found.table.groupby("noise_level")["target"].max().sort_values(ascending=False, kind="stable")
-    return [float(level) for level in by_level.index[:number]]
+    by_level = grid.groupby("noise_levels")["margin"].max().sort_values(ascending=False, kind="stable")
+    return [json.loads(levels)[0] for levels in by_level.index[:number]]
 
 
 def _write_grounding(folder: Path, settings: HeatmapSettings) -> None:

@@ -6,6 +6,7 @@ Every number in a card is read from ``results/``, which is refused when it was m
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +50,7 @@ _DIT_LIMITS = """
 
 It knows its scenes and their words, not photographs. Words beyond them fall into pieces that mean nothing to it. It has
 six blocks; what its attention does need not hold for a large model. Grounding was measured with one way of reading
-heatmaps, chosen on validation scenes; other ways are worse.
+heatmaps, chosen on validation scenes; other ways give other numbers.
 """
 
 _SAM_INTRODUCTION = """
@@ -129,7 +130,7 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
             _SAM_TRAINING,
             _training(results[LEARNING], {"sam": "Segmenter"}),
             "## Masks from clicks",
-            text,
+            _wrapped(text),
             _table(segmenter["summary"], columns, ["iou"]),
             _made(segmenter),
             _SAM_LIMITS,
@@ -163,7 +164,7 @@ def _grounding_text(grounding: Result, settings: Result) -> str:
     configuration = grounding.provenance.configuration
     passed = grounding["summary"].query("source == 'model' and kind == 'all'")["passed"].item()
     searched = settings.provenance.configuration["items"]
-    return (
+    return _wrapped(
         f"{configuration['items']} held-out test scenes of three objects, in which target and a distractor share an "
         "attribute; attribute and location expressions half and half. The point is the largest value of the heatmap of "
         f"the content words, read as a search on {2 * searched} validation scenes chose: "
@@ -181,12 +182,16 @@ def _grounding_table(summary: pd.DataFrame) -> str:
 
 def _drawing_text(generation: Result) -> str:
     configuration = generation.provenance.configuration
-    return (
+    return _wrapped(
         f"{configuration['captions']} captions of held-out scenes of one object, drawn in {configuration['steps']} "
         f"steps with guidance {configuration['guidance']:g}. A judge that never sees the caption finds the object and "
         "names the colour of its pixels; a colour fills the object when more than "
         f"{configuration['filled']:.0%} of them have it."
     )
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(rows: pd.DataFrame, plain: Mapping[str, str], shares: Sequence[str]) -> str:

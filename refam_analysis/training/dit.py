@@ -211,6 +211,7 @@ class Trainer:
         What ``probe`` gives is logged every ``probe_every`` steps; 0 is never.
         """
         end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
+        logged = time.monotonic()
         progress = tqdm(total=steps, initial=self.step, desc="transformer", unit="step", mininterval=5)
         started, first = time.monotonic(), self.samples
         try:
@@ -223,8 +224,10 @@ class Trainer:
                     rate = (self.samples - first) / (time.monotonic() - started)
                     progress.set_postfix(loss=f"{np.mean(recent):.4f}", rate=f"{rate:.0f}/s")
                     append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples,
-                                          "loss": float(np.mean(recent)), "rate": rate})  # fmt: skip
+                                          "loss": float(np.mean(recent)), "rate": rate,
+                                          "seconds": time.monotonic() - logged})  # fmt: skip
                     recent.clear()
+                    logged = time.monotonic()
                 if probe and probe_every and self.step % probe_every == 0:
                     append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples, **probe()})
                 if time.monotonic() - saved > 180:

@@ -68,7 +68,7 @@ def train(out: Path, *, minutes: float, steps: int, batch: int, seed: int, confi
         step = int(found[1]["step"])
     split = Scenes("train", length=10**9, size=config.image_size, options=_OPTIONS, kinds=())
     end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
-    started, first = time.monotonic(), step
+    logged = time.monotonic()
     progress = tqdm(total=steps, initial=step, desc="segmenter", unit="step", mininterval=5)
     try:
         while step < steps and time.monotonic() < end:
@@ -87,9 +87,9 @@ def train(out: Path, *, minutes: float, steps: int, batch: int, seed: int, confi
             recent.append(loss.item())
             progress.update()
             if step % 100 == 0:
-                rate = (step - first) * batch / (time.monotonic() - started)
                 append_log(out, {"model": "sam", "step": step, "samples": step * batch,
-                                 "loss": float(np.mean(recent)), "rate": rate})  # fmt: skip
+                                 "loss": float(np.mean(recent)), "seconds": time.monotonic() - logged})  # fmt: skip
+                logged = time.monotonic()
                 progress.set_postfix(loss=f"{np.mean(recent):.4f}")
                 recent.clear()
             if time.monotonic() - saved > 180:

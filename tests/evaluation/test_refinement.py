@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from refam_analysis.evaluation.grounding import NoItemsError, grounding_accuracy
@@ -50,10 +49,13 @@ def test_more_draws_are_every_level_and_pair_with_every_number_of_seeds() -> Non
 
 
 def test_heads_are_added_one_at_a_time_while_they_help(model: DiffusionModel, items: list[GroundingItem]) -> None:
-    ranked = [(0, 1), (2, 0), (1, 1), (3, 0)]
-    table = add_heads(model, items, HeatmapSettings(blocks=(0,)), ranked, most=4)
-    tried = [{tuple(pair) for pair in json.loads(text)} for text in table["heads"]]
-    counts = [len(heads) for heads in tried]
-    assert counts[:3] == [2, 2, 2] and all((0, 1) in heads for heads in tried)
-    best_of_two = tried[int(np.argmax(table["target"][:3]))]
-    assert all(best_of_two < heads for heads in tried[3:])
+    table = add_heads(model, items, HeatmapSettings(blocks=(0,)), most=3)
+    assert set(table["blocks"]) == {"all"}
+    heads = [frozenset(tuple(pair) for pair in json.loads(text)) for text in table["heads"]]
+    rounds = [table[[len(one) == count for one in heads]] for count in (1, 2, 3)]
+    assert len(rounds[0]) == 4 * 2 and len(rounds[1]) == 4 * 2 - 1
+    best = [heads[rows["margin"].idxmax()] for rows in rounds if len(rows)]
+    reached = [rows["margin"].max() for rows in rounds if len(rows)]
+    for count, start in enumerate(best[:-1], 2):
+        assert all(start < one for one in heads if len(one) == count)
+    assert all(later > earlier for earlier, later in zip(reached[:-2], reached[1:-1], strict=True))

@@ -72,7 +72,7 @@ def test_the_chosen_settings_are_the_first_finalist_and_go_into_the_model(search
     entries = json.loads((place.transformer / "refam.json").read_text())
     chosen = HeatmapSettings.from_dict(entries["grounding"])
     assert json.loads(searched["finalists"]["settings"][0]) == json.loads(json.dumps(chosen.to_dict()))
-    assert searched["finalists"]["target"].is_monotonic_decreasing
+    assert searched["finalists"]["margin"].is_monotonic_decreasing
     assert default_settings(load_model(place.transformer)) == chosen
     assert entries["image_size"] == [96, 96]
 
@@ -81,7 +81,7 @@ def test_finalists_are_the_best_of_every_stage(searched: Result) -> None:
     finalists = set(searched["finalists"]["settings"])
     assert set(searched["candidates"]["stage"]) == {"grid", "heads", "draws"}
     for _, rows in searched["candidates"].groupby("stage"):
-        best = rows.sort_values("target", ascending=False, kind="stable")["settings"].head(SEARCH.finalists)
+        best = rows.sort_values("margin", ascending=False, kind="stable")["settings"].head(SEARCH.finalists)
         assert set(best) <= finalists
 
 
@@ -243,6 +243,7 @@ LOG = """\
 {"model": "sam", "step": 100, "samples": 1600, "loss": 0.4}
 {"model": "dit", "step": 200, "samples": 7200, "loss": 0.6, "rate": 2.0}
 {"model": "dit", "step": 200, "samples": 7200, "probe_target": 0.3}
+{"model": "dit", "step": 300, "samples": 9600, "loss": 0.5, "rate": 9.0, "seconds": 1800}
 """
 
 
@@ -251,9 +252,9 @@ def test_the_log_becomes_curves(tmp_path: Path) -> None:
     result = learning.run(tmp_path, weights=["embedded-dit"], results=tmp_path / "results")
     curves, log = result["curves"], result["log"]
     dit = curves[(curves["model"] == "dit") & (curves["quantity"] == "loss")]
-    assert dit[["step", "value"]].values.tolist() == [[100, 0.7], [200, 0.6]]
-    assert set(curves["quantity"]) == {"loss", "rate", "probe_target"}
-    assert learning.training_hours(curves, "dit") == pytest.approx((3600 / 1 + 3600 / 2) / 3600)
+    assert dit[["step", "value"]].values.tolist() == [[100, 0.7], [200, 0.6], [300, 0.5]]
+    assert set(curves["quantity"]) == {"loss", "rate", "probe_target", "seconds"}
+    assert learning.training_hours(curves, "dit") == pytest.approx((7200 / 2 + 1800) / 3600)
     assert np.isnan(learning.training_hours(curves, "sam"))
     assert learning.logged_numbers(log, "autoencoder") == {"psnr": 31.5}
     assert learning.training_commands(log) == ["python -m refam_analysis.training.dit --size 64"]

@@ -56,6 +56,7 @@ def results() -> dict[str, Result]:
 
 def test_the_card_of_the_transformer_has_its_numbers(results: dict[str, Result]) -> None:
     card = transformer_card(results)
+    words = " ".join(card.split())
     assert card.startswith("---\nlicense: apache-2.0\n")
     for said in (
         "36,000 steps, 1,152,000 samples, 4.0 hours; loss at the end 0.345",
@@ -66,9 +67,9 @@ def test_the_card_of_the_transformer_has_its_numbers(results: dict[str, Result])
         "600 validation scenes",
         "'blocks': (1, 2)",
         "is met",
-        "refam experiment grounding\nrefam experiment generation",
+        "refam experiment grounding refam experiment generation",
     ):
-        assert said.replace("(1, 2)", "[1, 2]") in card
+        assert said.replace("(1, 2)", "[1, 2]") in words
     assert re.search(r"\| model \| all \| 100 \| 0\.610 \(0\.\d+ to 0\.\d+\) \| 0\.100 ", card)
     assert re.search(r"\| colour fills the object \| 10 \| 0\.900 ", card)
     assert "| ... a colour at random | 10 | 0.125 |" in card
