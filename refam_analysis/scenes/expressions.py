@@ -113,7 +113,7 @@ def expressions(scene: Scene, kind: ExpressionKind) -> list[Expression]:
     >>> red = SceneObject("circle", "red", "large", 0.2, 0.5, 0.16)
     >>> blue = SceneObject("circle", "blue", "large", 0.8, 0.5, 0.16)
     >>> [e.text for e in expressions(Scene((red, blue), "gray"), "location")][:2]
-    ['the circle on the left', 'the large circle on the left']
+    ['the circle on the left', 'the one on the left']
     """
     return list(dict.fromkeys(_CANDIDATES[kind](scene)))
 
