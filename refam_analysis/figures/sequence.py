@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from refam_analysis.figures.pictures import heat_over
 from refam_analysis.figures.style import HEAT_COLOURS, INK, PAPER, SIDE_LOOKS, picture_axes
-from refam_analysis.models.layout import TokenLayout
+
+if TYPE_CHECKING:
+    from refam_analysis.models.layout import TokenLayout  # importing it for real would load PyTorch
 
 _TEXT_SHARE = 0.34
 """Of the schematic's side. In a real sequence the text would often be too thin to write into."""
