@@ -1,85 +1,15 @@
-"""Fixtures that more than one room uses: the smallest real FLUX pipelines, with random weights, built in code.
-
-Nothing here is downloaded and nothing has learnt anything. The tokenizers know a few words of the scenes and every
-printable ASCII character, so that an unknown word falls into pieces, as it does with the real ones.
-"""
+"""Fixtures that more than one room uses: the smallest real FLUX pipelines, and the whole softmax as a reference."""
 
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
-
-WORDS = "the a an with and is on of in left right red blue green circle square ring small large one".split()
-TINY_IMAGE_SIZE, TINY_TEXT_LENGTH = (32, 40), 24
-"""Height and width, and prompt length, of the tiny folder: 4 x 5 image tokens of 8 x 8 pixels, 24 text tokens."""
-
-
-def tiny_t5_tokenizer(length: int = 512) -> T5Tokenizer:
-    """A unigram tokenizer: whole words of the scenes, single characters for the rest, ``<unk>`` beyond ASCII."""
-    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    pieces = [(f"▁{word}", -2.0) for word in WORDS] + [("▁", -3.0)]
-    letters = [(letter, -6.0) for letter in string.printable.strip()]
-    return T5Tokenizer(vocab=special + pieces + letters, extra_ids=0, model_max_length=length)
-
-
-def tiny_clip_tokenizer(length: int = 77) -> CLIPTokenizer:
-    """A byte-pair tokenizer without merges: a token a letter, so that every word is split."""
-    letters = [chr(code) for code in range(33, 127)]
-    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    return CLIPTokenizer({piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=length)
-
-
-def tiny_autoencoder(kind: str) -> AutoencoderTiny | AutoencoderKL:
-    """Four latent channels at a quarter of the resolution."""
-    widths = (8, 8, 8)
-    if kind == "tiny":
-        return AutoencoderTiny(
-            encoder_block_out_channels=widths, decoder_block_out_channels=widths, num_encoder_blocks=(1, 1, 1),
-            num_decoder_blocks=(1, 1, 1), latent_channels=4, scaling_factor=0.7, shift_factor=0.2,
-        )  # fmt: skip
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4,
-        block_out_channels=widths, norm_num_groups=4, scaling_factor=0.36, shift_factor=0.12,
-        use_quant_conv=False, use_post_quant_conv=False,
-    )  # fmt: skip
-
-
-def make_tiny_flux(*, autoencoder: str = "tiny", guidance: bool = False) -> FluxPipeline:
-    """A FluxPipeline of two double-stream and two single-stream blocks, about 100,000 random weights, seeded."""
-    torch.manual_seed(0)
-    clip, t5 = tiny_clip_tokenizer(), tiny_t5_tokenizer()
-    clip_config = CLIPTextConfig(
-        vocab_size=len(clip), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=77, bos_token_id=clip.bos_token_id, eos_token_id=clip.eos_token_id, projection_dim=16,
-    )  # fmt: skip
-    t5_config = T5Config(
-        vocab_size=len(t5), d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=3, feed_forward_proj="gated-gelu"
-    )
-    transformer = FluxTransformer2DModel(
-        in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=24, pooled_projection_dim=16, guidance_embeds=guidance, axes_dims_rope=(4, 6, 6),
-    )  # fmt: skip
-    pipeline = FluxPipeline(
-        FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(autoencoder), CLIPTextModel(clip_config), clip,
-        T5EncoderModel(t5_config), t5, transformer,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
-        part.eval()
-    return pipeline
+from diffusers import FluxPipeline
+from families.parts import TINY_IMAGE_SIZE, TINY_TEXT_LENGTH, make_tiny_flux
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +26,58 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     defaults = {"image_size": TINY_IMAGE_SIZE, "text_length": TINY_TEXT_LENGTH, "steps": 2, "guidance": 1.0}
     (folder / "refam.json").write_text(json.dumps(defaults))
     return folder
+
+
+def _plain_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """Probabilities (batch, head, query, key) in float64; zeros where a query may attend to nothing."""
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scores = query.double() @ key.double().mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask.double()
+    return torch.softmax(scores, -1).nan_to_num(0.0)
+
+
+def _plain_quantity(name: str, attention: torch.Tensor, text: slice, image: slice) -> torch.Tensor:
+    """A quantity by its definition, (batch, head, ...), in float64."""
+    sides = {"text": text, "image": image}
+    if name == "full":
+        return attention
+    if name == "entropy":
+        return torch.special.entr(attention).sum(-1)
+    if name.startswith("entropy_over"):
+        part = attention[..., sides[name.rsplit("_", 1)[1]]]
+        mass = part.sum(-1, keepdim=True)
+        return torch.special.entr(part / mass.where(mass > 0, 1.0)).sum(-1)
+    if name == "mass_on_text":
+        return attention[..., text].sum(-1)
+    if "_to_" in name:
+        rows, columns = name.split("_to_")
+        return attention[..., sides[rows], :][..., sides[columns]]
+    rows = attention[..., sides[name.rsplit("_", 1)[1]], :]
+    if name.startswith("received"):
+        return rows.mean(-2) * rows.shape[-1]
+    column = rows / rows.sum(-2, keepdim=True)
+    return torch.special.entr(column).sum(-2).exp() / rows.shape[-2]
+
+
+@pytest.fixture(scope="session")
+def plain_attention() -> Callable[..., torch.Tensor]:
+    """``plain_attention(query, key, *, mask, causal, scale)``: the whole softmax in float64."""
+    return _plain_attention
+
+
+@pytest.fixture(scope="session")
+def plain_quantity() -> Callable[..., torch.Tensor]:
+    """``plain_quantity(name, attention, text, image)``: a quantity by its definition."""
+    return _plain_quantity

@@ -5,14 +5,15 @@ Nothing here records or measures attention.
 
 from refam_analysis.models.base import (
     BatchError,
+    ClipLengthError,
     Conditioning,
     DiffusionModel,
     Family,
     ForwardInputs,
     ModelDefaults,
     ModelSizeError,
-    NoiseLevelError,
 )
+from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
 from refam_analysis.models.description import block_table, part_table
 from refam_analysis.models.folders import ModelFolderError
 from refam_analysis.models.images import (
@@ -24,14 +25,22 @@ from refam_analysis.models.images import (
     load_image,
 )
 from refam_analysis.models.layout import LayoutError, TokenLayout
-from refam_analysis.models.loading import FAMILIES, UnsupportedModelError, load_model
+from refam_analysis.models.loading import load_model
+from refam_analysis.models.registry import PIPELINES, TRANSFORMERS, UnsupportedModelError
+from refam_analysis.models.schedules import DiffusionSchedule, FlowSchedule, NoiseLevelError, Schedule
 
 __all__ = [
-    "FAMILIES",
+    "PIPELINES",
+    "TRANSFORMERS",
     "BatchError",
+    "Block",
+    "BlockCountError",
+    "ClipLengthError",
     "Conditioning",
     "DiffusionModel",
+    "DiffusionSchedule",
     "Family",
+    "FlowSchedule",
     "ForwardInputs",
     "ImageError",
     "ImageSizeError",
@@ -41,11 +50,15 @@ __all__ = [
     "ModelDefaults",
     "ModelFolderError",
     "ModelSizeError",
+    "NoBlocksError",
     "NoiseLevelError",
+    "Schedule",
     "TokenLayout",
+    "UnknownBlockError",
     "UnreadableImageError",
     "UnsupportedModelError",
     "block_table",
+    "find_blocks",
     "load_image",
     "load_model",
     "part_table",

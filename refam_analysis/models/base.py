@@ -7,11 +7,13 @@ how its transformer is built. Nothing here, nor in the files of the families, re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
@@ -19,15 +21,14 @@ from torch import nn
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.images import ImageSource, load_image
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import CALLS, Attention, Role, TokenLayout
+from refam_analysis.models.schedules import FlowSchedule, Schedule, check_noise_level
 from refam_analysis.prompts import Prompt, Token
 
+CallsOfBlock = Callable[[Mapping[str, Any], int], tuple[Role, ...]]
 
-class NoiseLevelError(RefamError, ValueError):
-    """A noise level outside [0, 1]."""
-
-    def __init__(self, noise_level: float) -> None:
-        super().__init__(f"The noise level is {noise_level}. Give a number from 0 (the image) to 1 (noise alone).")
+EMPTY_PROMPT = Prompt("", ())
+"""The unconditional prompt."""
 
 
 class BatchError(RefamError, ValueError):
@@ -46,6 +47,19 @@ class ModelSizeError(RefamError, ValueError):
         super().__init__(f"The size {size} (height, width) is no multiple of {cell} pixels a side. Take {near}.")
 
 
+class ClipLengthError(RefamError, ValueError):
+    """A number of frames that the autoencoder cannot take."""
+
+    def __init__(self, frames: int, compression: int) -> None:
+        fitting = 1 + (max(0, frames - 1) // compression) * compression
+        wanted = f"{fitting} or {fitting + compression}" if compression > 1 else "1"
+        super().__init__(f"The model cannot take a clip of {frames} frames. Give {wanted} frames.")
+
+
+def _calls_by_attention(attention: Attention) -> CallsOfBlock:
+    return lambda config, block: CALLS[attention]
+
+
 @dataclass(frozen=True)
 class Family:
     """What is peculiar to the transformer class of a family, as data.
@@ -53,15 +67,27 @@ class Family:
     Attributes:
         name: such as "flux".
         transformer_class: name of the diffusers class.
-        block_lists: the module lists that hold the blocks, in the order of the forward pass, each with the type that
-            its blocks are recorded under. Blocks are counted through all of them.
-        calls_per_block: attention calls that one block makes in one forward pass.
+        attention: how text and image attend.
+        calls: from the transformer's configuration and the number of a block, the attention calls that the block makes
+            in one forward pass, in order; None for what the attention says.
+        one_call_an_item: every item of a batch has calls of its own.
+        is_video: latents have frames.
+        absent: quantities that the family lacks beyond what its attention says, each with the reason.
+        remarks: what a reader of its recordings has to know.
     """
 
     name: str
     transformer_class: str
-    block_lists: tuple[tuple[str, str], ...]
-    calls_per_block: int = 1
+    attention: Attention = "joint"
+    calls: CallsOfBlock | None = None
+    one_call_an_item: bool = False
+    is_video: bool = False
+    absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    remarks: tuple[str, ...] = ()
+
+    def calls_of(self, config: Mapping[str, Any], block: int) -> tuple[Role, ...]:
+        """The attention calls of a block, in order, for one item where each has its own."""
+        return (self.calls or _calls_by_attention(self.attention))(config, block)
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,10 @@ class ModelDefaults:
     grounding: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
+Batched = torch.Tensor | list[torch.Tensor]
+"""One entry an item: along the first axis, or in a list where lengths differ."""
+
+
 @dataclass(frozen=True)
 class Conditioning:
     """A batch of encoded prompts.
@@ -92,11 +122,16 @@ class Conditioning:
         tokens: of each prompt, what stands at every position of the text segment.
     """
 
-    inputs: Mapping[str, torch.Tensor]
+    inputs: Mapping[str, Batched]
     tokens: tuple[tuple[Token, ...], ...]
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __add__(self, other: Conditioning) -> Conditioning:
+        """The prompts of both, these first."""
+        joined = {name: _joined(value, other.inputs[name]) for name, value in self.inputs.items()}
+        return Conditioning(joined, self.tokens + other.tokens)
 
 
 @dataclass(frozen=True)
@@ -105,13 +140,20 @@ class ForwardInputs:
 
     Attributes:
         kwargs: all its arguments.
-        layout: where text and image stand in the sequence.
-        noise_level: of the latents among the arguments.
+        layouts: where text and image stand in the sequence of each item.
+        mixture: the noised latents among the arguments, before they were packed.
+        noise_level: of them.
     """
 
     kwargs: Mapping[str, Any]
-    layout: TokenLayout
+    layouts: tuple[TokenLayout, ...]
+    mixture: torch.Tensor
     noise_level: float
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The first item's, which is everyone's where the family does not drop padding."""
+        return self.layouts[0]
 
 
 class DiffusionModel(ABC):
@@ -163,8 +205,18 @@ class DiffusionModel(ABC):
 
     @property
     @abstractmethod
+    def schedule(self) -> Schedule:
+        """What noise levels are to the model."""
+
+    @property
+    @abstractmethod
     def pixels_per_token(self) -> int:
         """Side of the square of pixels that one image token stands for."""
+
+    @property
+    def frames_per_latent(self) -> int:
+        """How many frames, after the first, the autoencoder makes one of; 1 where there are no clips."""
+        return 1
 
     @abstractmethod
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
@@ -175,52 +227,39 @@ class DiffusionModel(ABC):
         """
 
     @abstractmethod
-    def encode_prompts(self, prompts: Sequence[Prompt]) -> Conditioning:
-        """Encode a batch of prompts.
-
-        Raises:
-            PromptTooLongError: one does not fit; nothing is cut.
-        """
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, Batched]:
+        """Texts that are known to fit, as the transformer's arguments; an empty one is the unconditional prompt."""
 
     @abstractmethod
-    def encode_images(self, images: Sequence[ImageSource], *, size: tuple[int, int] | None = None) -> torch.Tensor:
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """Clean latents, scaled as in training.
 
         Args:
-            images: anything that :func:`~refam_analysis.models.images.load_image` reads.
-            size: height and width that all are resized to, multiples of ``pixels_per_token``; ``default_size`` when
-                left out. ``own_size(image)`` is the one that keeps a picture's own resolution and shape.
+            pixels: (batch, 3, height, width) in [-1, 1], of a video family (batch, 3, frame, height, width).
 
         Returns:
-            Axes (batch, channel, y, x), on the model's device and of its dtype.
-
-        Raises:
-            ImageError: one cannot be read or used.
-            ModelSizeError: the size does not cut into tokens.
+            Axes (batch, channel, y, x), with ``frame`` before y for video, on the model's device and of its dtype.
         """
 
     @abstractmethod
-    def forward_inputs(
-        self, latents: torch.Tensor, conditioning: Conditioning, *, noise_level: float, seeds: Sequence[int]
-    ) -> ForwardInputs:
-        """The arguments of one transformer call on noised latents, x_t = (1 - t) image + t noise.
+    def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
+        """Where text and image stand in the sequence of each item."""
+
+    @abstractmethod
+    def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
+        """All arguments of one transformer call.
 
         Args:
-            latents: clean, axes (batch, channel, y, x), from ``encode_images``.
-            conditioning: as many prompts, from ``encode_prompts``.
-            noise_level: t in [0, 1].
-            seeds: one an item. An item's noise depends on its seed alone, not on the batch, the device or the dtype.
-
-        Raises:
-            BatchError: the numbers of latents, prompts and seeds differ.
-            NoiseLevelError: t is outside [0, 1].
+            mixture: noised latents, axes as from ``encode_pixels``.
+            inputs: from ``encode_texts``, as many.
+            noise_level: of the mixture.
         """
 
     @abstractmethod
     def generate(
         self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """Draw a picture.
+    ) -> Image.Image | list[Image.Image]:
+        """Draw a picture, or the frames of a clip.
 
         Args:
             prompt: the text; empty for an unconditional picture.
@@ -228,6 +267,91 @@ class DiffusionModel(ABC):
             steps: denoising steps; the model's default when left out.
             guidance: strength; the model's default when left out.
         """
+
+    def predicted(self, output: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+        """The transformer's output with the axes of the mixture; the same where nothing is packed."""
+        return output[:, : mixture.shape[1]]
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> Conditioning:
+        """Encode a batch of prompts.
+
+        Raises:
+            PromptTooLongError: one does not fit; nothing is cut.
+        """
+        tokens = tuple(self.tokens(prompt) for prompt in prompts)
+        return Conditioning(self.encode_texts([prompt.text for prompt in prompts]), tokens)
+
+    @torch.no_grad()
+    def encode_empty(self, number: int) -> Conditioning:
+        """The unconditional prompt of classifier-free guidance, once an item."""
+        return Conditioning(self.encode_texts([""] * number), (self.tokens(EMPTY_PROMPT),) * number)
+
+    @torch.no_grad()
+    def encode_images(
+        self, images: Sequence[ImageSource | Sequence[ImageSource]], *, size: tuple[int, int] | None = None
+    ) -> torch.Tensor:
+        """Clean latents, scaled as in training.
+
+        Args:
+            images: anything that :func:`~refam_analysis.models.images.load_image` reads; for a video family also
+                clips, each a sequence of such frames.
+            size: height and width that all are resized to, multiples of ``pixels_per_token``; ``default_size`` when
+                left out. ``own_size(image)`` is the one that keeps a picture's own resolution and shape.
+
+        Returns:
+            Axes (batch, channel, y, x), with ``frame`` before y for video, on the model's device and of its dtype.
+
+        Raises:
+            ImageError: one cannot be read or used.
+            ModelSizeError: the size does not cut into tokens.
+            BatchError, ClipLengthError: clips of different lengths, or of one that the autoencoder cannot take.
+        """
+        if not self.family.is_video:
+            return self.encode_pixels(self._pixels([_picture(image) for image in images], size))
+        clips = [_frames(image) for image in images]
+        lengths = {len(clip) for clip in clips}
+        if len(lengths) != 1:
+            raise BatchError(**{f"frames_in_clip_{i}": len(clip) for i, clip in enumerate(clips)})
+        (frames,) = lengths
+        if (frames - 1) % self.frames_per_latent or not frames:
+            raise ClipLengthError(frames, self.frames_per_latent)
+        pixels = self._pixels([frame for clip in clips for frame in clip], size)
+        return self.encode_pixels(pixels.unflatten(0, (len(clips), frames)).transpose(1, 2))
+
+    def noised(self, latents: torch.Tensor, *, noise_level: float, seeds: Sequence[int]) -> torch.Tensor:
+        """Latents with noise, in the scale that the model was trained with.
+
+        Args:
+            latents: clean, from ``encode_images``.
+            noise_level: t in [0, 1].
+            seeds: one an item. An item's noise depends on its seed alone, not on the batch, the device or the dtype.
+
+        Raises:
+            BatchError, NoiseLevelError: as for :func:`add_noise`.
+        """
+        on_device = latents.to(self.device, self.dtype)
+        return add_noise(on_device, noise_level=noise_level, seeds=seeds, schedule=self.schedule)
+
+    def inputs_of(self, mixture: torch.Tensor, conditioning: Conditioning, *, noise_level: float) -> ForwardInputs:
+        """The arguments of one transformer call on latents that are noised already.
+
+        Raises:
+            BatchError: the numbers of latents and prompts differ.
+        """
+        if len(mixture) != len(conditioning):
+            raise BatchError(images=len(mixture), prompts=len(conditioning))
+        arguments = self.arguments(mixture, conditioning.inputs, check_noise_level(noise_level))
+        return ForwardInputs(arguments, self.layouts(mixture, conditioning), mixture, noise_level)
+
+    def forward_inputs(
+        self, latents: torch.Tensor, conditioning: Conditioning, *, noise_level: float, seeds: Sequence[int]
+    ) -> ForwardInputs:
+        """The arguments of one transformer call on latents that this adds noise to: ``noised``, then ``inputs_of``."""
+        if len(latents) != len(conditioning):
+            raise BatchError(images=len(latents), prompts=len(conditioning))
+        mixture = self.noised(latents, noise_level=noise_level, seeds=seeds)
+        return self.inputs_of(mixture, conditioning, noise_level=noise_level)
 
     def own_size(self, image: Image.Image) -> tuple[int, int]:
         """The multiple of ``pixels_per_token`` nearest to the picture's own size: (height, width)."""
@@ -247,13 +371,16 @@ class DiffusionModel(ABC):
         return stacked.view(-1, height, width, 3).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def add_noise(latents: torch.Tensor, *, noise_level: float, seeds: Sequence[int]) -> torch.Tensor:
-    """Flow matching's x_t = (1 - t) image + t noise, standard normal noise from one CPU generator an item.
+def add_noise(
+    latents: torch.Tensor, *, noise_level: float, seeds: Sequence[int], schedule: Schedule | None = None
+) -> torch.Tensor:
+    """Image and noise at a noise level, standard normal noise from one CPU generator an item.
 
     Args:
         latents: clean, axes (batch, ...).
         noise_level: t in [0, 1].
         seeds: one an item.
+        schedule: None for flow matching's x_t = (1 - t) image + t noise.
 
     Returns:
         Axes, device and dtype of the latents.
@@ -265,14 +392,30 @@ def add_noise(latents: torch.Tensor, *, noise_level: float, seeds: Sequence[int]
     >>> add_noise(torch.ones(1, 2), noise_level=0.0, seeds=[0]).tolist()
     [[1.0, 1.0]]
     """
-    if not 0 <= noise_level <= 1:
-        raise NoiseLevelError(noise_level)
+    image_scale, noise_scale = (schedule or FlowSchedule()).scales(check_noise_level(noise_level))
     if len(seeds) != len(latents):
         raise BatchError(images=len(latents), seeds=len(seeds))
     noise = torch.stack(
         [torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     )
-    return (1 - noise_level) * latents + noise_level * noise.to(latents)
+    return image_scale * latents + noise_scale * noise.to(latents)
+
+
+def _joined(first: Batched, second: Batched) -> Batched:
+    if isinstance(first, list) or isinstance(second, list):
+        return [*first, *second]
+    return torch.cat((first, second))
+
+
+def _frames(image: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
+    return [image] if isinstance(image, str | Path | Image.Image | np.ndarray | torch.Tensor) else image
+
+
+def _picture(image: ImageSource | Sequence[ImageSource]) -> ImageSource:
+    frames = _frames(image)
+    if len(frames) != 1:
+        raise ClipLengthError(len(frames), 1)
+    return frames[0]
 
 
 def _nearest_multiple(side: int, cell: int) -> int:

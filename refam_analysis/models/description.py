@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.blocks import find_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,18 +48,16 @@ def block_table(model: DiffusionModel) -> pd.DataFrame:
     config: Any = model.transformer.config
     heads, head_width = int(config.num_attention_heads), int(config.attention_head_dim)
     rows = {}
-    first = 0
-    for attribute, kind in model.family.block_lists:
-        blocks = getattr(model.transformer, attribute)
+    for kind, alike in groupby(find_blocks(model.transformer), key=lambda block: block.type):
+        blocks = list(alike)
         rows[kind] = {
-            "blocks": f"{first} to {first + len(blocks) - 1}",
+            "blocks": f"{blocks[0].index} to {blocks[-1].index}",
             "number": len(blocks),
             "heads": heads,
             "head_width": head_width,
             "width": heads * head_width,
-            "parameters_each": _parameters(blocks[0]),
+            "parameters_each": _parameters(blocks[0].module),
         }
-        first += len(blocks)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("type")
 
 

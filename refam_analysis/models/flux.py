@@ -7,25 +7,17 @@ FluxPipeline gives it; the tests compare with the pipeline's own call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.base import (
-    BatchError,
-    Conditioning,
-    DiffusionModel,
-    Family,
-    ForwardInputs,
-    ModelDefaults,
-    add_noise,
-)
-from refam_analysis.models.images import ImageSource
+from refam_analysis.models.base import Batched, Conditioning, DiffusionModel, Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
 PACKING = 2
@@ -45,7 +37,6 @@ class FluxModel(DiffusionModel):
     family: ClassVar[Family] = Family(
         name="flux",
         transformer_class="FluxTransformer2DModel",
-        block_lists=(("transformer_blocks", "double"), ("single_transformer_blocks", "single")),
     )
 
     def __init__(
@@ -65,6 +56,11 @@ class FluxModel(DiffusionModel):
         return ModelDefaults(image_size=(side, side), text_length=256, steps=4, guidance=1.0)
 
     @property
+    def schedule(self) -> Schedule:
+        """The timestep is the noise level itself."""
+        return FlowSchedule()
+
+    @property
     def pixels_per_token(self) -> int:
         """Side of the square of pixels that one image token stands for: 16 in FLUX.1, 8 in the embedded model."""
         return int(self.pipeline.vae_scale_factor) * PACKING
@@ -75,57 +71,49 @@ class FluxModel(DiffusionModel):
         align_tokens(prompt, self.pipeline.tokenizer, length=clip_length, encoder="clip")
         return align_tokens(prompt, self.pipeline.tokenizer_2, length=self.text_length, encoder="t5")
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[Prompt]) -> Conditioning:
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, Batched]:
         """T5's states as ``encoder_hidden_states``, CLIP's vector as ``pooled_projections``; padding is not masked."""
-        tokens = tuple(self.tokens(prompt) for prompt in prompts)
-        texts = [prompt.text for prompt in prompts]
-        states, pooled, text_ids = self.pipeline.encode_prompt(texts, None, max_sequence_length=self.text_length)
-        inputs = {
-            "encoder_hidden_states": states.to(self.dtype),
-            "pooled_projections": pooled.to(self.dtype),
-            "txt_ids": text_ids.to(self.dtype),
-        }
-        return Conditioning(inputs, tokens)
+        states, pooled, _ = self.pipeline.encode_prompt(list(texts), None, max_sequence_length=self.text_length)
+        return {"encoder_hidden_states": states.to(self.dtype), "pooled_projections": pooled.to(self.dtype)}
 
-    @torch.no_grad()
-    def encode_images(self, images: Sequence[ImageSource], *, size: tuple[int, int] | None = None) -> torch.Tensor:
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """The inverse of what FluxPipeline decodes: (latents - shift) * scaling.
 
         Of a variational autoencoder the mean is taken, so nothing is random. AutoencoderTiny's own mapping to [0, 1]
         is for storage; neither the pipeline nor we apply it.
         """
         vae = self.pipeline.vae
-        encoded = vae.encode(self._pixels(images, size).to(self.device, vae.dtype))
+        encoded = vae.encode(pixels.to(self.device, vae.dtype))
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         shift, scaling = vae.config.shift_factor or 0.0, vae.config.scaling_factor
         return ((latents - shift) * scaling).to(self.device, self.dtype)
 
-    def forward_inputs(
-        self, latents: torch.Tensor, conditioning: Conditioning, *, noise_level: float, seeds: Sequence[int]
-    ) -> ForwardInputs:
-        """Packed noised latents, the timestep, and the positions for the rotary embedding."""
-        if len(latents) != len(conditioning):
-            raise BatchError(images=len(latents), prompts=len(conditioning))
-        noised = add_noise(latents.to(self.device, self.dtype), noise_level=noise_level, seeds=seeds)
-        batch, (height, width) = len(noised), (side // PACKING for side in noised.shape[2:])
-        text_length = conditioning.inputs["encoder_hidden_states"].shape[1]
-        layout = TokenLayout(
-            text=slice(0, text_length),
-            image=slice(text_length, text_length + height * width),
-            grid=(height, width),
-        )
+    def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
+        """Text, then image; the same for every item, since padding takes part."""
+        height, width = (side // PACKING for side in latents.shape[2:])
+        image = slice(self.text_length, self.text_length + height * width)
+        layout = TokenLayout(text=slice(0, self.text_length), image=image, grid=(height, width))
+        return (layout,) * len(latents)
+
+    def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
+        """Packed latents, the timestep, and the positions for the rotary embedding."""
+        batch, (height, width) = len(mixture), (side // PACKING for side in mixture.shape[2:])
         guidance = torch.full((batch,), self.defaults.guidance, device=self.device)
-        kwargs = {
-            "hidden_states": pack_latents(noised),
+        timestep = torch.full((batch,), 1000 * self.schedule.timestep(noise_level), device=self.device)
+        return {
+            "hidden_states": pack_latents(mixture),
             # Rounded as the pipeline rounds it: thousandths in the model's dtype.
-            "timestep": torch.full((batch,), noise_level * 1000, device=self.device).to(self.dtype) / 1000,
+            "timestep": timestep.to(self.dtype) / 1000,
             "img_ids": image_ids(height, width).to(self.device, self.dtype),
+            "txt_ids": torch.zeros(self.text_length, 3, device=self.device, dtype=self.dtype),
             "guidance": guidance if self.pipeline.transformer.config.guidance_embeds else None,
             "return_dict": False,
-            **conditioning.inputs,
+            **inputs,
         }
-        return ForwardInputs(kwargs, layout, noise_level)
+
+    def predicted(self, output: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+        """Tokens unpacked to latents."""
+        return unpack_latents(output, mixture.shape)
 
     def generate(
         self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
@@ -162,6 +150,22 @@ def pack_latents(latents: torch.Tensor) -> torch.Tensor:
     batch, channels, height, width = latents.shape
     squares = latents.view(batch, channels, height // PACKING, PACKING, width // PACKING, PACKING)
     return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpack_latents(tokens: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The inverse of :func:`pack_latents`.
+
+    Args:
+        tokens: axes (batch, token, 4 x channel).
+        shape: of the latents, (batch, channel, y, x).
+
+    >>> latents = torch.arange(16.0).view(1, 2, 2, 4)
+    >>> torch.equal(unpack_latents(pack_latents(latents), latents.shape), latents)
+    True
+    """
+    batch, channels, height, width = shape
+    grid = (batch, height // PACKING, width // PACKING, channels, PACKING, PACKING)
+    return tokens.reshape(grid).permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
 
 
 def image_ids(height: int, width: int) -> torch.Tensor:

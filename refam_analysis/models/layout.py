@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from refam_analysis.errors import RefamError
+
+Attention = Literal["joint", "separate", "cross"]
+"""How text and image attend. ``joint``: one sequence, one softmax. ``separate``: image queries over image keys, and in
+a second attention over text keys; there are no text queries. ``cross``: only the second has a softmax to record."""
+
+
+Role = Literal["joint", "image", "text", "other"]
+"""What one attention call of a block is. ``joint``: text and image queries over text and image keys. ``image``: image
+queries over image keys. ``text``: image queries over text keys. ``other``: one that is not recorded."""
+
+CALLS: Mapping[Attention, tuple[Role, ...]] = {"joint": ("joint",), "separate": ("image", "text"), "cross": ("text",)}
+"""The calls that a block makes, in order, where nothing else is known."""
 
 
 class LayoutError(RefamError, ValueError):
@@ -20,10 +34,13 @@ class TokenLayout:
         text: positions of the text tokens, padding included.
         image: positions of the image tokens, in row-major order of the grid.
         grid: (y, x) image tokens, or (frame, y, x) for a clip.
+        attention: whether they attend jointly. Where they do not, each has a sequence of its own, and here the image
+            is written behind the text all the same: text=slice(0, 120), image=slice(120, 1144).
 
     Raises:
         LayoutError: a slice is open, empty, stepped or backwards, the slices overlap, or the grid does not have as
-            many cells as the image slice has positions.
+            many cells as the image slice has positions; or the attention is unknown, or not joint and the image does
+            not follow the text.
 
     >>> TokenLayout(text=slice(0, 512), image=slice(512, 1536), grid=(32, 32)).length
     1536
@@ -32,6 +49,7 @@ class TokenLayout:
     text: slice
     image: slice
     grid: tuple[int, ...]
+    attention: Attention = "joint"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _checked("text", self.text))
@@ -44,6 +62,13 @@ class TokenLayout:
             raise LayoutError(
                 f"The grid {cells} has {math.prod(self.grid)} cells, but the image slice has {self.image_length} "
                 "positions. Make them agree."
+            )
+        if self.attention not in get_args(Attention):
+            raise LayoutError(f"attention is {self.attention!r}. Choose one of {', '.join(get_args(Attention))}.")
+        if self.attention != "joint" and (self.text.start, self.image.start) != (0, self.text.stop):
+            raise LayoutError(
+                f"Text at {self.text} and image at {self.image} attend in two sequences: write the text from 0 on, "
+                "and the image behind it."
             )
         if self.text.start < self.image.stop and self.image.start < self.text.stop:
             raise LayoutError(
@@ -65,6 +90,16 @@ class TokenLayout:
     def length(self) -> int:
         """Length of the sequence up to the last text or image token."""
         return int(max(self.text.stop, self.image.stop))
+
+    @property
+    def query_positions(self) -> range:
+        """Where there are queries: everywhere, or in the image alone where text does not attend."""
+        return range(self.length) if self.attention == "joint" else range(self.image.start, self.image.stop)
+
+    @property
+    def key_positions(self) -> range:
+        """Where there are keys: everywhere, or in the text alone where only cross-attention is recorded."""
+        return range(self.text.start, self.text.stop) if self.attention == "cross" else range(self.length)
 
     @property
     def grid_axes(self) -> tuple[str, ...]:

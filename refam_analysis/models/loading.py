@@ -1,7 +1,7 @@
 """Loading: the embedded model, a model of the hub, a local folder or a live pipeline becomes a model of its family.
 
-A new family is one row of ``FAMILIES``. Only safetensors are read, never pickled weights; a local folder needs no
-network. Which part a folder lacks is said before anything is loaded (`folders`).
+Which family a pipeline belongs to is in `registry`. Only safetensors are read, never pickled weights; a local folder
+needs no network. Which part a folder lacks is said before anything is loaded (`folders`).
 """
 
 from __future__ import annotations
@@ -18,25 +18,12 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from refam_analysis.errors import RefamError
 from refam_analysis.models.base import DiffusionModel, ModelDefaults
 from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
+from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.weights import embedded_folder
 
-FAMILIES: Mapping[str, str] = MappingProxyType({"FluxPipeline": "refam_analysis.models.flux:FluxModel"})
-"""Class of the diffusers pipeline, and where the class of its family is."""
-
 _OWN_SETTINGS = "refam.json"
-
-
-class UnsupportedModelError(RefamError, TypeError):
-    """The pipeline is of a family that is not known here."""
-
-    def __init__(self, pipeline_class: str) -> None:
-        super().__init__(
-            f"A {pipeline_class} is not supported. Give one of {', '.join(FAMILIES)}, or use Recorder on its "
-            "transformer with a TokenLayout."
-        )
 
 
 def load_model(
@@ -66,7 +53,7 @@ def load_model(
         name = getattr(source.config, "_name_or_path", None) or type(source).__name__
         return _model(source, {}, name=str(name), revision=None)
     folder, revision = _folder(str(source))
-    _family_class(check_folder(folder)["_class_name"])  # before the weights are read
+    family_class(check_folder(folder)["_class_name"])  # before the weights are read
     settings = read_json(folder / _OWN_SETTINGS) if (folder / _OWN_SETTINGS).is_file() else {}
     device = torch.device(device or "cpu")
     dtype = dtype or (torch.float32 if settings or device.type == "cpu" else torch.bfloat16)
@@ -84,7 +71,7 @@ def _folder(source: str) -> tuple[Path, str | None]:
     if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.exists():
         raise ModelFolderError(path, "there is no such folder")
     try:
-        _family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
+        family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
         folder = Path(DiffusionPipeline.download(source, use_safetensors=True))
     except (OSError, ValueError) as error:
         raise ModelFolderError(path, f"there is no such folder, and the hub does not give it ({error})") from error
@@ -129,17 +116,10 @@ def _load_part(folder: Path, part: str, library: str, class_name: str, dtype: to
 def _model(
     pipeline: DiffusionPipeline, settings: Mapping[str, Any], *, name: str, revision: str | None
 ) -> DiffusionModel:
-    known = [base.__name__ for base in type(pipeline).__mro__ if base.__name__ in FAMILIES]
-    family = _family_class(known[0] if known else type(pipeline).__name__)
+    known = [base.__name__ for base in type(pipeline).__mro__ if base.__name__ in PIPELINES]
+    family = family_class(known[0] if known else type(pipeline).__name__)
     defaults = family.pipeline_defaults(pipeline)
     return family(pipeline, _with_settings(defaults, settings), name=name, revision=revision)
-
-
-def _family_class(pipeline_class: str) -> type[DiffusionModel]:
-    if pipeline_class not in FAMILIES:
-        raise UnsupportedModelError(pipeline_class)
-    module, _, name = FAMILIES[pipeline_class].partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _with_settings(defaults: ModelDefaults, settings: Mapping[str, Any]) -> ModelDefaults:

@@ -1,13 +1,16 @@
 """Recording: what runs inside the forward pass, exact reductions of its attention, and the labelled result.
 
-`record` composes a model with a :class:`Recorder`; the Recorder listens to a bare transformer through hooks (`blocks`,
-`passes`) and a function mode (`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and
-reduces the attention without ever holding it (`reductions`, `chunks`); what comes out is a :class:`Recording`
-(`recording`, `labels`, `storage`). What a recording means is the business of `analysis`.
+`record` composes a model with a :class:`Recorder` and says which passes run (`runs`). The Recorder decides what it
+keeps (`plans`, `quantities`), listens to a bare transformer through hooks (`passes`) and a function mode
+(`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and reduces the attention without ever
+holding it (`reductions`, `chunks`); it can change the attention meanwhile (`interventions`). What comes out is a
+:class:`Recording` (`assembly`, `recording`, `labels`, `storage`). What it means is the business of `analysis`.
 """
 
+from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
+from refam_analysis.recording.assembly import BranchesError
 from refam_analysis.recording.attention_calls import UnsupportedAttentionError
-from refam_analysis.recording.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
+from refam_analysis.recording.interventions import Intervention, InterventionError
 from refam_analysis.recording.passes import (
     BatchChangedError,
     BlockOrderError,
@@ -24,6 +27,7 @@ from refam_analysis.recording.recorder import (
     RecorderBusyError,
 )
 from refam_analysis.recording.recording import Recording, UnknownWordError, load_recording
+from refam_analysis.recording.runs import RegionError, StepsError
 from refam_analysis.recording.storage import (
     RecordingExistsError,
     RecordingFormatError,
@@ -38,6 +42,9 @@ __all__ = [
     "Block",
     "BlockCountError",
     "BlockOrderError",
+    "BranchesError",
+    "Intervention",
+    "InterventionError",
     "LayoutMismatchError",
     "MissedAttentionError",
     "NoBlocksError",
@@ -52,6 +59,8 @@ __all__ = [
     "RecordingFormatError",
     "RecordingIncompleteError",
     "RecordingNotFoundError",
+    "RegionError",
+    "StepsError",
     "UnknownBlockError",
     "UnknownQuantityError",
     "UnknownWordError",

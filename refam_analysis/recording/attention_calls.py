@@ -7,8 +7,8 @@ is running, and what is kept, is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -27,10 +27,35 @@ class UnsupportedAttentionError(RefamError, NotImplementedError):
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Mass that an intervention has taken from some keys and given to others, in some rows.
+
+    Attributes:
+        keys: from which, as the call counts them.
+        onto: to which, each the same share.
+        rows: of which queries.
+    """
+
+    keys: tuple[int, ...]
+    onto: tuple[int, ...]
+    rows: slice
+
+    def probabilities(self, call: AttentionCall, lse: torch.Tensor) -> torch.Tensor:
+        """What the keys had before, (batch, head, row, key)."""
+        keys = list(self.keys)
+        key = call.key[:, :, keys].to(call.score_dtype).repeat_interleave(call.heads // call.key.shape[1], dim=1)
+        scores = call.query[:, :, self.rows].to(call.score_dtype) @ key.mT * call.scale
+        if call.bias is not None:
+            bias = call.bias[..., keys] if call.bias.shape[-1] > 1 else call.bias
+            scores = scores + (bias[:, :, self.rows] if bias.shape[2] > 1 else bias)
+        return torch.exp(scores - lse[:, :, self.rows, None])
+
+
+@dataclass(frozen=True)
 class AttentionCall:
     """The final operands of one call of ``torch.nn.functional.scaled_dot_product_attention``.
 
-    The scores are ``scale * query @ key^T + bias``; their softmax over keys is the attention.
+    The scores are ``scale * query @ key^T + bias``; their softmax over keys is the attention, less what was moved.
 
     Attributes:
         query: (batch, head, query, channel), after norms and positions.
@@ -40,6 +65,7 @@ class AttentionCall:
             (batch, head, query, key).
         causal: whether query i attends to keys 0..i only. Never together with a mask.
         scale: factor of the scores.
+        moved: mass that an intervention has moved after the softmax.
     """
 
     query: torch.Tensor
@@ -48,6 +74,40 @@ class AttentionCall:
     mask: torch.Tensor | None = None
     causal: bool = False
     scale: float = 1.0
+    moved: Moved | None = None
+
+    def narrow(self, items: slice, queries: int, keys: int) -> AttentionCall:
+        """The call of some items of the batch, of its first queries and its first keys."""
+        parts = self.query[items, :, :queries], self.key[items, :, :keys], self.value[items, :, :keys]
+        bias = self.bias
+        if bias is not None:
+            wanted = (items, slice(None), slice(0, queries), slice(0, keys))
+            bias = bias[tuple(slice(None) if n == 1 else w for n, w in zip(bias.shape, wanted, strict=True))]
+        return AttentionCall(*parts, mask=bias, scale=self.scale, moved=self.moved)
+
+    def take_heads(self, heads: Sequence[int]) -> AttentionCall:
+        """The call of some of the heads."""
+        chosen = list(heads)
+        groups = self.heads // self.key.shape[1]
+        key, value = (part.repeat_interleave(groups, dim=1)[:, chosen] for part in (self.key, self.value))
+        bias = self.bias if self.bias is None or self.bias.shape[1] == 1 else self.bias[:, chosen]
+        return AttentionCall(self.query[:, chosen], key, value, mask=bias, scale=self.scale, moved=self.moved)
+
+    def take_queries(self, positions: Sequence[int]) -> AttentionCall:
+        """The call of some of the queries, given in rising order."""
+        chosen, bias, moved = list(positions), self.bias, self.moved
+        if bias is not None and bias.shape[2] > 1:
+            bias = bias[:, :, chosen]
+        if moved is not None:
+            inside = [place for place, position in enumerate(chosen) if moved.rows.start <= position < moved.rows.stop]
+            rows = slice(inside[0], inside[-1] + 1) if inside else slice(0, 0)
+            moved = replace(moved, rows=rows)
+        return AttentionCall(self.query[:, :, chosen], self.key, self.value, mask=bias, scale=self.scale, moved=moved)
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """Numbers of queries and of keys."""
+        return self.query.shape[-2], self.key.shape[-2]
 
     @property
     def heads(self) -> int:

@@ -13,7 +13,7 @@ from math import prod
 
 import torch
 
-from refam_analysis.recording.attention_calls import AttentionCall
+from refam_analysis.recording.attention_calls import AttentionCall, Moved
 
 CHUNK_BYTES: Mapping[str, int] = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 """Size of a chunk of float32 scores by device: about a cache on a CPU, enough to fill a GPU."""
@@ -119,6 +119,10 @@ class Scores:
         self._bias = call.bias
         self._is_log_probability = lse is not None
         self._workspace = workspace
+        self._moved = call.moved if lse is not None else None
+        self._mass = None
+        if self._moved is not None and lse is not None:
+            self._mass = self._moved.probabilities(call, lse).sum(-1).flatten(0, 1)
 
     def compute(self, chunk: Chunk) -> torch.Tensor:
         """(items, heads, rows, columns) of the chunk. The next call writes into the same memory."""
@@ -129,7 +133,22 @@ class Scores:
             scores += self._bias[tuple(map(_broadcast_range, self._bias.shape, _ranges(chunk)))]
             if self._is_log_probability:
                 scores.clamp_(min=self.LOG_ZERO)
+        if self._moved is not None:
+            self._move(self._moved, scores, chunk)
         return scores
+
+    def _move(self, moved: Moved, scores: torch.Tensor, chunk: Chunk) -> None:
+        """Take an intervention's mass from its keys and give it to its receivers, as far as they are in the chunk."""
+        assert self._mass is not None
+        start, stop = max(chunk.rows.start, moved.rows.start), min(chunk.rows.stop, moved.rows.stop)
+        if start >= stop:
+            return
+        columns = chunk.columns
+        part = scores.flatten(0, 1)[:, start - chunk.rows.start : stop - chunk.rows.start]
+        share = self._mass[self._pairs(chunk), start - moved.rows.start : stop - moved.rows.start] / len(moved.onto)
+        for column in (key - columns.start for key in moved.onto if columns.start <= key < columns.stop):
+            part[..., column] = (part[..., column].exp() + share).log_()
+        part[..., [key - columns.start for key in moved.keys if columns.start <= key < columns.stop]] = self.LOG_ZERO
 
     def _pairs(self, chunk: Chunk) -> slice:
         last = (chunk.items.stop - 1) * self._heads + chunk.heads.stop

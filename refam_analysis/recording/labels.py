@@ -30,15 +30,22 @@ SIDE_LABELS: tuple[str, ...] = ("side", "text", "word", "kind")
 """What is known of every query and key; `text`, `word` and `kind` are "" for image tokens among text tokens."""
 
 
-def quantity_axes(name: str, grid_axes: Sequence[str]) -> tuple[str, ...]:
+def quantity_axes(name: str, grid_axes: Sequence[str], *, all_queries: bool = True) -> tuple[str, ...]:
     """The axes of a quantity after step, branch, block and head, inside a dataset.
+
+    Args:
+        name: of the quantity.
+        grid_axes: of the image tokens.
+        all_queries: whether every query was kept. Chosen ones need not fill a grid, so they have an axis of their own.
 
     >>> quantity_axes("text_to_image", ("y", "x")), quantity_axes("text_to_text", ("y", "x"))
     (('token', 'y', 'x'), ('text_query', 'text_key'))
+    >>> quantity_axes("image_to_text", ("y", "x"), all_queries=False)
+    ('image_query', 'token')
     """
     special = {
-        "text_to_image": ("token", *grid_axes),
-        "image_to_text": (*grid_axes, "token"),
+        "text_to_image": ("token" if all_queries else "text_query", *grid_axes),
+        "image_to_text": (*(grid_axes if all_queries else ("image_query",)), "token"),
         "text_to_text": ("text_query", "text_key"),
         "image_to_image": ("image_query", "image_key"),
     }
@@ -55,6 +62,7 @@ def make_axes(
     branches: Sequence[str],
     noise_levels: Sequence[float],
     heads: Iterable[int] | None,
+    queries: Sequence[int] | None = None,
 ) -> xr.Coordinates:
     """The coordinates that are numbers, and the branches: what all items of a batch have in common.
 
@@ -65,9 +73,12 @@ def make_axes(
         branches: names along `branch`.
         noise_levels: one a step; nan when unknown.
         heads: numbers along `head`; None for a mean over heads.
+        queries: positions of the queries that were kept; None for all.
     """
-    used = {axis for name in names for axis in quantity_axes(name, layout.grid_axes)}
+    used = {axis for name in names for axis in quantity_axes(name, layout.grid_axes, all_queries=queries is None)}
     axes: dict[str, Any] = {axis: np.array(find(layout)) for axis, find in _POSITIONS.items() if axis in used}
+    if queries is not None:
+        axes |= {axis: np.intersect1d(axes[axis], queries) for axis in axes if axis.endswith("query")}
     axes |= {"step": np.arange(len(noise_levels)), "branch": _strings(branches), "block": np.array(list(blocks))}
     axes["token"] = np.arange(layout.text_length)
     if heads is not None:
@@ -85,6 +96,7 @@ def build_dataset(
     tokens: Sequence[Token],
     block_types: Mapping[int, str],
     attributes: Mapping[str, Any],
+    queries: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Give the arrays of one item their axes, coordinates and attributes.
 
@@ -95,9 +107,11 @@ def build_dataset(
         tokens: of the text segment; empty when unknown.
         block_types: by the number of the block.
         attributes: what else describes the run, plain enough for JSON.
+        queries: positions of the queries that were kept; None for all.
     """
     attributes = {
         **attributes,
+        **({} if queries is None else {"queries": [int(position) for position in queries]}),
         "layout": layout_to_json(layout),
         "tokens": [dict(vars(token)) for token in tokens],
         "block_types": {str(number): kind for number, kind in block_types.items()},
@@ -106,7 +120,7 @@ def build_dataset(
     }
     positions = {str(axis): variable.values for axis, variable in axes.variables.items()}
     labels = _text_labels(positions, attributes, layout, tokens)
-    variables = {name: _variable(name, values, layout) for name, values in arrays.items()}
+    variables = {name: _variable(name, values, layout, all_queries=queries is None) for name, values in arrays.items()}
     coordinates: dict[Any, xr.Variable] = {**axes.variables}
     coordinates |= {name: xr.Variable(*label) for name, label in labels.items()}
     return xr.Dataset(variables, xr.Coordinates(coordinates, dict(axes.xindexes)), attributes)
@@ -120,11 +134,12 @@ def add_labels(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords({"branch": ("branch", _strings(dataset.attrs["branches"])), **labels})
 
 
-def _variable(name: str, values: np.ndarray, layout: TokenLayout) -> xr.Variable:
-    axes = quantity_axes(name, layout.grid_axes)
-    if "token" in axes:
-        lengths = {"token": layout.text_length, **dict(zip(layout.grid_axes, layout.grid, strict=True))}
-        values = values.reshape(*values.shape[:4], *(lengths[axis] for axis in axes))
+def _variable(name: str, values: np.ndarray, layout: TokenLayout, *, all_queries: bool) -> xr.Variable:
+    axes = quantity_axes(name, layout.grid_axes, all_queries=all_queries)
+    if layout.grid_axes[-1] in axes:
+        grid = dict(zip(layout.grid_axes, layout.grid, strict=True))
+        lengths = {axis: grid.get(axis, -1) for axis in axes}
+        values = values.reshape(*values.shape[:4], *lengths.values())
     return xr.Variable((*COMMON_AXES, *axes), values, {"long_name": QUANTITIES[name].meaning})
 
 
@@ -171,27 +186,33 @@ def tokens_of(dataset: xr.Dataset) -> tuple[Token, ...]:
     return tuple(Token(**fields) for fields in dataset.attrs["tokens"])
 
 
-def layout_to_json(layout: TokenLayout) -> dict[str, list[int]]:
+def layout_to_json(layout: TokenLayout) -> dict[str, Any]:
     """A layout as plain lists.
 
     >>> layout_to_json(TokenLayout(text=slice(0, 2), image=slice(2, 8), grid=(2, 3)))
-    {'text': [0, 2], 'image': [2, 8], 'grid': [2, 3]}
+    {'text': [0, 2], 'image': [2, 8], 'grid': [2, 3], 'attention': 'joint'}
     """
     return {
         "text": [layout.text.start, layout.text.stop],
         "image": [layout.image.start, layout.image.stop],
         "grid": list(layout.grid),
+        "attention": layout.attention,
     }
 
 
-def layout_from_json(fields: Mapping[str, Sequence[int]]) -> TokenLayout:
+def layout_from_json(fields: Mapping[str, Any]) -> TokenLayout:
     """The inverse of :func:`layout_to_json`."""
-    return TokenLayout(text=slice(*fields["text"]), image=slice(*fields["image"]), grid=tuple(fields["grid"]))
+    return TokenLayout(
+        text=slice(*fields["text"]),
+        image=slice(*fields["image"]),
+        grid=tuple(fields["grid"]),
+        attention=fields.get("attention", "joint"),
+    )
 
 
 _POSITIONS: Mapping[str, Callable[[TokenLayout], range]] = {
-    "query": lambda layout: range(layout.length),
-    "key": lambda layout: range(layout.length),
+    "query": lambda layout: layout.query_positions,
+    "key": lambda layout: layout.key_positions,
     "text_query": lambda layout: range(layout.text.start, layout.text.stop),
     "text_key": lambda layout: range(layout.text.start, layout.text.stop),
     "image_query": lambda layout: range(layout.image.start, layout.image.stop),

@@ -6,11 +6,12 @@ computed is in `reductions`, how it is stored in `recording`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.layout import CALLS, Attention, Role
 
 Side = Literal["text", "image", "all"]
 Sides = Mapping[str, slice]
@@ -46,6 +47,9 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("image_to_text", "image", "text", "map", _MAP),
         Quantity("image_to_image", "image", "image", "map", _MAP),
         Quantity("entropy", "all", "all", "by_query", "entropy of each query's row over all keys, in nats"),
+        Quantity("entropy_over_text", "all", "text", "by_query", "entropy of the part over text keys, in nats"),
+        Quantity("entropy_over_image", "all", "image", "by_query", "entropy of the part over image keys, in nats"),
+        Quantity("mass_on_text", "all", "text", "by_query", "sum of each query's row over text keys"),
         Quantity("received_from_text", "text", "all", "by_key", "mean over text queries, 1 = as uniform"),
         Quantity("received_from_image", "image", "all", "by_key", "mean over image queries, 1 = as uniform"),
         Quantity("uniformity_from_text", "text", "all", "by_key", "evenness over text queries, 1 = perfectly even"),
@@ -60,6 +64,48 @@ DEFAULT_KEEP: tuple[str, ...] = (
     "received_from_text",
     "received_from_image",
 )
+"""What a joint attention keeps where nothing is asked for."""
+
+_FROM_IMAGE = ("received_from_image", "uniformity_from_image")
+SHOWN_BY: Mapping[Role, tuple[str, ...]] = {
+    "joint": tuple(QUANTITIES),
+    "image": ("image_to_image", "entropy_over_image", *_FROM_IMAGE),
+    "text": ("image_to_text", "entropy_over_text", *_FROM_IMAGE),
+    "other": (),
+}
+"""Which quantities an attention call of a role shows. Received mass and evenness of image keys come from the first of
+the separate attentions, those of text keys from the second."""
+
+_APART = "image queries attend to image keys and to text keys apart here, each with a softmax of its own"
+_NO_TEXT_QUERIES = "this model has no text queries: its text is attended to by cross-attention, and attends to nothing"
+_ABSENT: Mapping[str, str] = {
+    "full": f"{_APART}. Keep 'image_to_image' and 'image_to_text'.",
+    "entropy": f"{_APART}. Keep 'entropy_over_image' and 'entropy_over_text'.",
+    "mass_on_text": f"{_APART}, so each is 1.",
+}
+
+
+def absent_quantities(attention: Attention) -> dict[str, str]:
+    """What a kind of attention does not have, and why, as half a sentence.
+
+    >>> sorted(set(QUANTITIES) - set(absent_quantities("separate")))[:3]
+    ['entropy_over_image', 'entropy_over_text', 'image_to_image']
+    """
+    shown = {name for role in CALLS[attention] for name in SHOWN_BY[role]}
+    lacking = "the attention among image tokens of this model has no softmax, or is not recorded."
+    reasons = {name: f"{_NO_TEXT_QUERIES}." if QUANTITIES[name].rows == "text" else lacking for name in QUANTITIES}
+    return {name: _ABSENT.get(name, reason) for name, reason in reasons.items() if name not in shown}
+
+
+def default_keep(attention: Attention, absent: Container[str] = ()) -> tuple[str, ...]:
+    """What is kept where nothing is asked for: maps, entropy and received mass, as far as the attention has them.
+
+    >>> default_keep("cross")
+    ('image_to_text', 'entropy_over_text', 'received_from_image')
+    """
+    wanted = (*DEFAULT_KEEP, *(() if attention == "joint" else ("entropy_over_text", "entropy_over_image")))
+    missing = absent_quantities(attention)
+    return check_names(name for name in wanted if name not in missing and name not in absent)
 
 
 class UnknownQuantityError(RefamError, ValueError):

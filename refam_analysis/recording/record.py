@@ -1,26 +1,30 @@
-"""From an image and a sentence to a Recording: text, image and noise encoded, one forward pass a noise level, recorded.
+"""From an image and a sentence to a Recording: text, image and noise encoded, forward passes run, and recorded.
 
-This composes a model (`models`) with a Recorder. No step is denoised: every noise level starts from the clean image.
+This composes a model (`models`) with a Recorder. Which passes there are, is decided in `runs`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 
 from refam_analysis.models.base import BatchError, DiffusionModel
-from refam_analysis.models.images import ImageSource, load_image
+from refam_analysis.models.blocks import find_blocks
+from refam_analysis.models.images import ImageSource
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts import Prompt, make_prompt
-from refam_analysis.recording.blocks import find_blocks
-from refam_analysis.recording.quantities import DEFAULT_KEEP
-from refam_analysis.recording.recorder import Heads, Recorder
+from refam_analysis.recording.interventions import Intervention
+from refam_analysis.recording.plans import Heads
+from refam_analysis.recording.quantities import default_keep
+from refam_analysis.recording.recorder import Recorder
 from refam_analysis.recording.recording import Recording
+from refam_analysis.recording.runs import Picture, Run, choose_queries, loaded, noise_levels
 
 SMALL_BYTES = 16 * 2**20
 """Up to this size of the full attention of one item and pass in float32, `full` is kept by default."""
@@ -30,32 +34,46 @@ _LIBRARIES = ("refam-analysis", "torch", "diffusers", "transformers")
 
 def record(
     model: DiffusionModel,
-    image: ImageSource,
+    image: ImageSource | Sequence[ImageSource],
     expression: str,
     *,
     magnets: Sequence[str] = (),
     noise_level: float | Sequence[float] = 0.6,
+    steps: int = 1,
+    guidance: float | None = None,
+    size: tuple[int, int] | None = None,
     seed: int = 0,
     keep: Iterable[str] | None = None,
     blocks: Iterable[int] | None = None,
     heads: Heads = "each",
+    words: Iterable[str] | None = None,
+    region: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
+    intervention: Intervention | None = None,
 ) -> Recording:
-    """Record what every block attends to, for one image and one expression.
+    """Record what every block attends to, for one image (or clip) and one expression.
 
     Args:
         model: from :func:`refam_analysis.load_model`.
-        image: path, Pillow image, array or tensor; resized to the model's own size.
+        image: path, Pillow image, array or tensor; resized to the model's own size. For a video family also a clip: a
+            sequence of frames.
         expression: the referring expression.
         magnets: words appended to it.
         noise_level: t of x_t = (1 - t) image + t noise. Several give a step each, all from the clean image and the
             same noise.
+        steps: denoising steps from a single noise level on, evenly spaced, each recorded.
+        guidance: run the unconditional prompt as well, recorded as a branch of its own, and denoise with this strength.
+            None for the conditional branch alone.
+        size: height and width in pixels that the image is resized to; the model's own by default.
         seed: of the noise.
-        keep: names of quantities, see :class:`Recording`. By default the two text-image directions, entropy and
-            received mass, and `full` for a model as small as the embedded one.
+        keep: names of quantities, see :class:`Recording`. By default the text-image directions, entropy and received
+            mass as far as the model has them, and `full` for a model as small as the embedded one.
         blocks: numbers of the blocks to keep; all by default.
-        heads: "each", or "mean" for the mean of each quantity over heads.
+        heads: "each", "mean" for the mean of each quantity over heads, or the numbers of some heads.
+        words: keep only the queries of these words of the prompt, and those of ``region`` where it is given.
+        region: keep only the queries of these image tokens: bool, in the shape of the image grid.
         dtype: of what is kept, torch.float32 or torch.float16.
+        intervention: what is done to chosen keys meanwhile.
 
     Returns:
         Axes ``(step, branch, block, head, ...)``; its ``attrs`` are enough to repeat the run.
@@ -65,39 +83,42 @@ def record(
         PromptTooLongError: expression and magnets do not fit; nothing is cut.
         ImageError: the image cannot be read or used.
         NoiseLevelError: a noise level is outside [0, 1].
-        UnknownQuantityError, UnknownBlockError: `keep` or `blocks` names something that does not exist.
+        UnknownQuantityError, QuantityMissingError: `keep` names what does not exist, or what the model lacks.
+        UnknownBlockError, UnknownWordError: `blocks` or `words` names something that does not exist.
 
     Example:
         recording = ra.record(ra.load_model("embedded"), "scene.png", "the red circle on the left")
         recording["image_to_text"].sel(block=3).mean("head")
     """
+    prompt = make_prompt(expression, magnets)
+    chosen = None
+    if words is not None or region is not None:
+        chosen = partial(choose_queries, tokens=model.tokens(prompt), words=words, region=region)
     return record_batch(
-        model,
-        [image],
-        [make_prompt(expression, magnets)],
-        noise_level=noise_level,
-        seeds=[seed],
-        keep=keep,
-        blocks=blocks,
-        heads=heads,
-        dtype=dtype,
-    )[0]
+        model, [image], [prompt], noise_level=noise_level, steps=steps, guidance=guidance, size=size, seeds=[seed],
+        keep=keep, blocks=blocks, heads=heads, queries=chosen, dtype=dtype, intervention=intervention,
+    )[0]  # fmt: skip
 
 
 @torch.no_grad()
 def record_batch(
     model: DiffusionModel,
-    images: Sequence[ImageSource],
+    images: Sequence[ImageSource | Sequence[ImageSource]],
     prompts: Sequence[Prompt],
     *,
     noise_level: float | Sequence[float] = 0.6,
+    steps: int = 1,
+    guidance: float | None = None,
+    size: tuple[int, int] | None = None,
     seeds: Sequence[int] | None = None,
     keep: Iterable[str] | None = None,
     blocks: Iterable[int] | None = None,
     heads: Heads = "each",
+    queries: Callable[[TokenLayout], Iterable[int]] | None = None,
     dtype: torch.dtype = torch.float32,
+    intervention: Intervention | None = None,
 ) -> list[Recording]:
-    """Record several images, each with its prompt, in one forward pass a noise level.
+    """Record several images, each with its prompt, in one forward pass a noise level or step.
 
     The recordings share memory: to keep a few of many, save or copy them.
 
@@ -105,9 +126,9 @@ def record_batch(
         model: from :func:`refam_analysis.load_model`.
         images: what :func:`record` takes.
         prompts: one an image, from :func:`make_prompt`.
-        noise_level: one for all images, or several for a step each.
+        noise_level, steps, guidance, size, keep, blocks, heads, dtype, intervention: as for :func:`record`.
         seeds: of the noise, one an image; 0 for all by default.
-        keep, blocks, heads, dtype: as for :func:`record`.
+        queries: gives for a layout the positions of the queries to keep; None for all.
 
     Returns:
         One recording an image, the same as :func:`record` gives, up to the rounding of larger matrix products.
@@ -119,55 +140,67 @@ def record_batch(
     seeds = [0] * len(images) if seeds is None else list(seeds)
     if not len(images) == len(prompts) == len(seeds) or not images:
         raise BatchError(images=len(images), prompts=len(prompts), seeds=len(seeds))
-    levels = [float(noise_level)] if isinstance(noise_level, (int, float)) else [float(level) for level in noise_level]
-    if not levels:
-        raise BatchError(noise_levels=0)
-    pictures = [load_image(image) for image in images]
-    latents, conditioning = model.encode_images(pictures), model.encode_prompts(prompts)
-    passes = [model.forward_inputs(latents, conditioning, noise_level=level, seeds=seeds) for level in levels]
-    keep = default_keep(model.transformer, passes[0].layout) if keep is None else keep
-    recorder = Recorder(model.transformer, passes[0].layout, keep, blocks=blocks, heads=heads, dtype=dtype)
+    run = Run(model, noise_levels(noise_level, steps), denoises=steps > 1, guidance=guidance)
+    pictures = [loaded(image) for image in images]
+    latents, conditioning = model.encode_images(pictures, size=size), model.encode_prompts(prompts)
+    first = run.first(latents, conditioning, seeds)
+    layout = first.layouts[0]
+    recorder = Recorder(
+        model.transformer,
+        first.layouts,
+        keep_of(model, layout) if keep is None else keep,
+        blocks=blocks,
+        heads=heads,
+        queries=None if queries is None else queries(layout),
+        dtype=dtype,
+        branches=run.branches,
+        intervention=intervention,
+    )
     with recorder:
-        for inputs in passes:
-            model.transformer(**inputs.kwargs)
-    described = _describe_run(model)
+        run.through(first, latents, conditioning, seeds)
+    described = {**describe_run(model), "guidance": guidance, "steps": steps, "size": list(size or model.default_size)}
     return recorder.recordings(
-        noise_levels=levels,
+        noise_levels=run.levels,
         tokens=conditioning.tokens,
         attributes=[
-            {**described, **_describe_item(picture, prompt, seed)}
+            {**described, **describe_item(picture, prompt, seed)}
             for picture, prompt, seed in zip(pictures, prompts, seeds, strict=True)
         ],
     )
 
 
-def default_keep(transformer: torch.nn.Module, layout: TokenLayout) -> tuple[str, ...]:
+def keep_of(model: DiffusionModel, layout: TokenLayout) -> tuple[str, ...]:
     """What is kept where nothing is asked for: `full` too, when all of it for one item is under `SMALL_BYTES`."""
-    heads = int(getattr(transformer, "config", {}).get("num_attention_heads", 64))
-    size = 4 * len(find_blocks(transformer)) * heads * layout.length**2
-    return ("full", *DEFAULT_KEEP) if size <= SMALL_BYTES else DEFAULT_KEEP
+    names = default_keep(layout.attention, model.family.absent)
+    heads = int(getattr(model.transformer, "config", {}).get("num_attention_heads", 64))
+    size = 4 * len(find_blocks(model.transformer)) * heads * layout.length**2
+    return ("full", *names) if layout.attention == "joint" and size <= SMALL_BYTES else names
 
 
-def _describe_run(model: DiffusionModel) -> dict[str, Any]:
+def describe_run(model: DiffusionModel) -> dict[str, Any]:
+    """Of the model and the libraries, what is needed to repeat a run."""
     return {
         "model": model.name,
         "revision": model.revision,
         "family": model.family.name,
         "model_dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
-        "size": list(model.default_size),
         "versions": {name: version for name in _LIBRARIES if (version := _version_of(name))},
     }
 
 
-def _describe_item(picture: Image.Image, prompt: Prompt, seed: int) -> dict[str, Any]:
+def describe_item(picture: Picture, prompt: Prompt, seed: int) -> dict[str, Any]:
+    """Of one item, what is needed to repeat its run; of a clip, all frames are in the checksum."""
+    frames = picture if isinstance(picture, list) else [picture]
+    checksum = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
     return {
         "prompt": prompt.text,
         "expression": prompt.expression,
         "magnets": list(prompt.magnets),
         "seed": int(seed),
-        "image_size": [picture.height, picture.width],
-        "image_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
+        "frames": len(frames),
+        "image_size": [frames[0].height, frames[0].width],
+        "image_sha256": checksum,
     }
 
 

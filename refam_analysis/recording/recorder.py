@@ -7,28 +7,28 @@ module is replaced. It knows no model family and no pipeline; `record` composes 
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal
 
 import torch
-import xarray as xr
 from torch import nn
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.blocks import Block
+from refam_analysis.models.layout import Role, TokenLayout
+from refam_analysis.models.registry import family_of
 from refam_analysis.prompts.tokens import Token
+from refam_analysis.recording.assembly import arrange, assemble
 from refam_analysis.recording.attention_calls import AttentionCall, AttentionMode, Plain
-from refam_analysis.recording.blocks import Block, choose_blocks, find_blocks
+from refam_analysis.recording.interventions import Intervention
 from refam_analysis.recording.kernels import choose_kernel
-from refam_analysis.recording.labels import build_dataset, make_axes
 from refam_analysis.recording.passes import BatchChangedError, Pass
-from refam_analysis.recording.quantities import DEFAULT_KEEP, check_names
+from refam_analysis.recording.plans import Heads, Plan, StepSink, batch_size, make_plan
 from refam_analysis.recording.recording import Recording
-
-Heads = Literal["each", "mean"]
 
 _ENTERING = threading.Lock()
 """Held while a recorder looks whether its model has another one, and puts its hooks there."""
@@ -63,14 +63,24 @@ class NotOneRecordingError(RefamError, ValueError):
 
 
 class _Hook:
-    """A hook that knows its recorder, by which a second recorder finds the first."""
+    """A hook of the transformer, by which a second recorder finds the first."""
 
-    def __init__(self, recorder: Recorder, method: Any, *context: Any) -> None:
+    def __init__(self, recorder: Recorder, method: Callable[..., None]) -> None:
         self.recorder = recorder
-        self._method, self._context = method, context
+        self._method = method
+
+    def __call__(self, module: nn.Module, *given: Any) -> None:
+        self._method(*given)
+
+
+class _BlockHook:
+    """A hook of a block."""
+
+    def __init__(self, method: Callable[[Block], None], block: Block) -> None:
+        self._method, self._block = method, block
 
     def __call__(self, module: nn.Module, *_: Any) -> None:
-        self._method(*self._context)
+        self._method(self._block)
 
 
 class Recorder:
@@ -80,16 +90,27 @@ class Recorder:
     recorder, bit for bit.
 
     Args:
-        transformer: the bare transformer; its blocks are found by the rule in `recording.blocks`.
-        layout: where text and image tokens stand in the sequence.
-        keep: names of quantities, see :class:`Recording`; by default the two text-image directions, entropy, and
-            received mass.
+        transformer: the bare transformer; its blocks are found by the rule in `models.blocks`.
+        layout: where text and image tokens stand in the sequence: one for all items of a batch, or a list of one an
+            item where they differ (Mochi drops the padding of each prompt).
+        keep: names of quantities, see :class:`Recording`; by default the text-image directions, entropy, and received
+            mass, as far as the model has them.
         blocks: numbers of the blocks to keep; all by default.
-        heads: "each", or "mean" for the mean of each quantity over heads.
+        heads: "each", "mean" for the mean of each quantity over heads, or the numbers of some heads.
+        queries: positions in the sequence of the queries to keep; all by default. Received mass and evenness are then
+            those over these queries.
         dtype: of what is kept, torch.float32 or torch.float16. Sums are always taken in float32.
+        branches: what the batch consists of, in order, where guidance runs several branches.
+        branch_order: "batch" where each pass has all branches in one batch, half of it each; "passes" where they take
+            turns in passes of their own.
+        calls: the attention calls of every block, in order, for a model of a family that is not known here and that
+            makes others than its layout's attention says: of "joint", "image", "text" and "other".
+        intervention: what is done to chosen keys, see :class:`Intervention`; then the output is what that makes of it.
+        sink: where finished blocks go instead of staying in memory; `store` of :func:`refam_analysis.record` uses it.
 
     Raises:
-        UnknownQuantityError, UnknownBlockError, NoBlocksError, BlockCountError: the arguments do not fit.
+        UnknownQuantityError, QuantityMissingError, UnknownBlockError, NoBlocksError, BlockCountError, LayoutError:
+            the arguments do not fit, or the model lacks what `keep` names; the message says why.
 
     Not thread-safe: one model is recorded by one recorder, in the thread that entered it.
     """
@@ -97,24 +118,31 @@ class Recorder:
     def __init__(
         self,
         transformer: nn.Module,
-        layout: TokenLayout,
+        layout: TokenLayout | Sequence[TokenLayout],
         keep: Iterable[str] | None = None,
         *,
         blocks: Iterable[int] | None = None,
         heads: Heads = "each",
+        queries: Iterable[int] | None = None,
         dtype: torch.dtype = torch.float32,
+        branches: Sequence[str] = ("conditional",),
+        branch_order: Literal["batch", "passes"] = "batch",
+        calls: Sequence[Role] | None = None,
+        intervention: Intervention | None = None,
+        sink: StepSink | None = None,
     ) -> None:
-        if heads not in ("each", "mean"):
-            raise RefamError(f"heads is {heads!r}. Choose 'each' or 'mean'.")
         if dtype not in (torch.float32, torch.float16):
             raise RefamError(f"Attention cannot be kept in {dtype}. Choose torch.float32 or torch.float16.")
         self._transformer = transformer
-        self._layout = layout
-        self._keep = check_names(DEFAULT_KEEP if keep is None else keep)
-        self._blocks = find_blocks(transformer)
-        self._recorded = choose_blocks(self._blocks, blocks)
-        self._heads: Heads = heads
-        self._dtype = dtype
+        self._family = family_of(transformer)
+        layouts = (layout,) if isinstance(layout, TokenLayout) else tuple(layout)
+        self._plan, self._absent = make_plan(
+            transformer, self._family, layouts, keep,
+            blocks=blocks, heads=heads, queries=queries, dtype=dtype, calls=calls,
+        )  # fmt: skip
+        self._branches, self._branch_order = tuple(branches), branch_order
+        self._intervention = intervention
+        self._sink = sink
         self._thread = 0
         self._exit = ExitStack()
         self._pass: Pass | None = None
@@ -169,52 +197,51 @@ class Recorder:
         """One recording an item of the batch, with a step for every forward pass.
 
         Args:
-            noise_levels: one a forward pass; unknown (nan) by default.
+            noise_levels: one a step; unknown (nan) by default.
             tokens: for each item the tokens of its text segment; unknown by default.
             attributes: for each item what else describes it, plain enough for JSON.
 
         Raises:
             NothingRecordedError: no forward pass was complete.
+            BranchesError: the batch, or the number of passes, does not divide into the branches.
         """
         if not self._done:
             raise NothingRecordedError(
                 f"No forward pass of this {self._name} was recorded. Call the model itself, not its forward method, "
                 "inside the with statement and in the same thread."
             )
-        items, steps = self._done[0].batch[0], len(self._done)
+        arranged = arrange(self._done, self._branches, self._branch_order)
+        items, steps = len(arranged), len(arranged[0])
         levels = [float("nan")] * steps if noise_levels is None else list(noise_levels)
         tokens = [()] * items if tokens is None else tokens
         attributes = [{}] * items if attributes is None else attributes
         for name, given, expected in (("noise_levels", levels, steps), ("tokens", tokens, items)):
             if len(given) != expected:
                 raise RefamError(f"{name} has {len(given)} entries, but {expected} are needed.")
-        axes = make_axes(
-            self._keep,
-            self._layout,
-            blocks=[block.index for block in self._recorded],
-            branches=("conditional",),
-            noise_levels=levels,
-            heads=range(self._done[0].batch[1]) if self._heads == "each" else None,
-        )
+        described = {"model": self._name, **self.description, "kernels": sorted(self._kernels)}
+        heads = self._plan.kept_heads(self._done[0].batch[1])
         return [
-            self._recording(item, axes, tokens[item], {"model": self._name, **attributes[item]})
-            for item in range(items)
-        ]
+            assemble(
+                self._plan, places, tokens[item], {**described, **attributes[item]},
+                branches=self._branches, levels=levels, heads=heads,
+            )
+            for item, places in enumerate(arranged)
+        ]  # fmt: skip
 
-    def _recording(
-        self, item: int, axes: xr.Coordinates, tokens: Sequence[Token], attributes: Mapping[str, Any]
-    ) -> Recording:
-        parts = {name: [done.results[name][item] for done in self._done] for name in self._keep}
-        arrays = {name: (steps[0][None] if len(steps) == 1 else torch.stack(steps)) for name, steps in parts.items()}
-        dataset = build_dataset(
-            {name: values.numpy() for name, values in arrays.items()},
-            axes,
-            self._layout,
-            tokens=tokens,
-            block_types={block.index: block.type for block in self._recorded},
-            attributes={**attributes, "kernels": sorted(self._kernels)},
-        )
-        return Recording(dataset)
+    @property
+    def description(self) -> dict[str, Any]:
+        """What is true of every recording: what the model lacks and why, remarks on its family, the intervention."""
+        described: dict[str, Any] = {"absent": self._absent}
+        if self._family is not None and self._family.remarks:
+            described["remarks"] = list(self._family.remarks)
+        if self._intervention is not None:
+            described["intervention"] = dataclasses.asdict(self._intervention)
+        return described
+
+    @property
+    def plan(self) -> Plan:
+        """What is kept of every pass, and what is expected of it."""
+        return self._plan
 
     @property
     def _name(self) -> str:
@@ -222,33 +249,26 @@ class Recorder:
 
     def _put_hooks(self, stack: ExitStack) -> None:
         before, after = self._transformer.register_forward_pre_hook, self._transformer.register_forward_hook
-        stack.callback(before(_Hook(self, self._start)).remove)
+        stack.callback(before(_Hook(self, self._start), with_kwargs=True).remove)
         stack.callback(after(_Hook(self, self._finish)).remove)
-        for block in self._blocks:
-            stack.callback(block.module.register_forward_pre_hook(_Hook(self, self._enter, block)).remove)
-            stack.callback(block.module.register_forward_hook(_Hook(self, self._leave, block)).remove)
+        for block in self._plan.blocks:
+            stack.callback(block.module.register_forward_pre_hook(_BlockHook(self._enter, block)).remove)
+            stack.callback(block.module.register_forward_hook(_BlockHook(self._leave, block)).remove)
 
-    def _start(self) -> None:
+    def _start(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if threading.get_ident() != self._thread:
             raise OtherThreadError(self._name)
-        sides = {"text": self._layout.text, "image": self._layout.image, "all": slice(0, self._layout.length)}
-        self._pass = Pass(
-            self._blocks,
-            self._recorded,
-            keep=self._keep,
-            queries=sides,
-            keys=sides,
-            mean_over_heads=self._heads == "mean",
-            dtype=self._dtype,
-        )
+        batch = batch_size(arguments, named) if self._family is not None else None
+        sink = None if self._sink is None else self._sink.step(len(self._done), self._plan)
+        self._pass = Pass(self._plan, batch, sink)
 
-    def _finish(self) -> None:
+    def _finish(self, *_: Any) -> None:
         done, self._pass = self._pass, None
         if done is None:
             return
         done.close()
         if self._done and done.batch != self._done[0].batch:
-            raise BatchChangedError(self._blocks[0], done.batch, self._done[0].batch)
+            raise BatchChangedError(self._plan.blocks[0], done.batch, self._done[0].batch)
         self._done.append(done)
 
     def _enter(self, block: Block) -> None:
@@ -263,14 +283,20 @@ class Recorder:
         return self._pass is not None and self._pass.running is not None
 
     def _answer(self, call: AttentionCall, plain: Plain) -> torch.Tensor:
-        """Decide the output of an attention call of a running block: always the model's own."""
+        """Decide the output of an attention call of a running block: the model's own, or the intervention's."""
         assert self._pass is not None and self._pass.running is not None
         block = self._pass.running
-        self._pass.count(block, call)
-        if not self._pass.wants(block):
+        role, layout = self._pass.count(block, call)
+        intervened = self._intervention is not None and role != "other" and self._intervention.changes(block.index)
+        wanted = self._pass.wants(block, role)
+        if not (wanted or intervened):
             return plain()
-        kernel = choose_kernel(call)
-        self._kernels.add(kernel.name)
-        attended = kernel.attend(call, plain)
-        self._pass.keep_attention(block, call, attended.lse)
+        if self._intervention is not None and intervened:
+            call, attended, kernel = self._intervention.attend(call, plain, layout, role)
+        else:
+            chosen = choose_kernel(call)
+            kernel, attended = chosen.name, chosen.attend(call, plain)
+        if wanted:
+            self._kernels.add(kernel)
+            self._pass.keep_attention(block, call, attended.lse)
         return attended.output

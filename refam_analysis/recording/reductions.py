@@ -2,7 +2,7 @@
 
 With D_ij = s_ij - lse_i the attention is exp(D_ij), and
 
-    entropy_i     = - sum_j exp(D_ij) D_ij                                 (nats; no logarithm, nothing cancels)
+    entropy_i     = log M_i - sum_j exp(D_ij) D_ij / M_i,  M_i = sum_j exp(D_ij)      (nats; M = 1 over whole rows)
     received_j    = N_k / N_q * sum_i exp(D_ij)                            over the N_q queries of a side
     uniformity_j  = exp(H_j) / N_q,  H_j = log R_j - sum_i exp(D_ij) D_ij / R_j,  R_j = sum_i exp(D_ij)
 
@@ -11,7 +11,8 @@ a whole row is visited, what its sum lacks of 1 by rounding is divided out. On a
 received mass with it, in less time than a second fused call with the keys as values.
 
 The largest error of a probability, float32, 1536 tokens: 7e-7 for scores up to 11 and 3e-6 up to 43 where whole rows
-are visited; where maps alone are kept it is that of the log-sum-exp, 3e-6 and 2e-5. Rows that may attend to nothing are
+are visited; where maps alone are kept it is that of the log-sum-exp, 3e-6, and from :data:`LARGE_SCORE` on whole rows
+are visited all the same. Rows that may attend to nothing are
 zeros, with entropy 0; a key that no query of a side attends to (in float32: less than 1e-38) has the uniformity nan.
 """
 
@@ -25,6 +26,13 @@ import torch
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.chunks import Chunk, Scores, Workspace, plan_chunks
 from refam_analysis.recording.quantities import QUANTITIES, Quantity, Sides
+
+LARGE_SCORE = 20.0
+"""Where a row's log-sum-exp exceeds this, its rounding shows in the fifth decimal of a probability. Then whole rows are
+visited for maps too, and what the row's sum lacks of 1 is divided out."""
+
+_WEIGHTED = ("entropy", "uniformity")
+"""Quantities that need p log p."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,10 @@ def reduce_attention(
     scores = Scores(call, lse, workspace)
     items, heads = lse.shape[:2]
     taken = _Taken(lse, queries, keys, results)
-    for visit in _plan_visits(results, queries, keys):
+    inexact = lse.numel() > 0 and bool(lse.abs().amax() > LARGE_SCORE)
+    for visit in _plan_visits(results, queries, keys, always_whole=inexact):
         plan = plan_chunks(items, heads, visit.rows, visit.columns, device=lse.device, whole_heads=mean_over_heads)
-        weighted = any(quantity.name.startswith(("entropy", "uniformity")) for quantity in visit.quantities)
+        weighted = any(quantity.name.startswith(_WEIGHTED) for quantity in visit.quantities)
         for chunk in plan:
             logarithm = scores.compute(chunk)
             room = workspace.take("probabilities", chunk.shape, logarithm) if weighted else logarithm
@@ -111,7 +120,8 @@ class _Taken:
 
     def __init__(self, lse: torch.Tensor, queries: Sides, keys: Sides, results: Mapping[str, torch.Tensor]) -> None:
         self._queries, self._keys, self._results = queries, keys, results
-        self._entropy = torch.empty_like(lse) if "entropy" in results else None
+        by_query = [name for name in results if QUANTITIES[name].form == "by_query"]
+        self._rows = {name: torch.empty_like(lse) for name in by_query}
         by_key = [name for name in results if QUANTITIES[name].form == "by_key"]
         self._sums = {name: lse.new_zeros(*lse.shape[:2], 2, _length(keys["all"])) for name in by_key}
 
@@ -123,9 +133,8 @@ class _Taken:
             )
 
     def _take_map(self, quantity: Quantity, part: _Part) -> None:
-        chunk, wanted = part.chunk, self._keys[quantity.columns]
-        first_row, first_column = self._queries[quantity.rows].start, chunk.columns.start
-        values = part.probability[..., wanted.start - first_column : wanted.stop - first_column]
+        chunk, first_row = part.chunk, self._queries[quantity.rows].start
+        values = part.probability[..., self._columns(quantity, part)]
         rows = slice(chunk.rows.start - first_row, chunk.rows.stop - first_row)
         result = self._results[quantity.name][chunk.items, chunk.heads, rows]
         if result.shape[1] < values.shape[1]:
@@ -137,9 +146,19 @@ class _Taken:
             torch.mul(values, part.correction.unsqueeze(-1), out=result)
 
     def _take_row(self, quantity: Quantity, part: _Part) -> None:
-        assert self._entropy is not None and part.product is not None and part.correction is not None
-        lost = part.correction.log().nan_to_num_(neginf=0.0)
-        self._entropy[part.chunk.index] = -part.correction * part.product.sum(-1) - lost
+        columns = self._columns(quantity, part)
+        mass = part.probability[..., columns].sum(-1)
+        if not quantity.name.startswith(_WEIGHTED):
+            self._rows[quantity.name][part.chunk.index] = mass if part.correction is None else mass * part.correction
+            return
+        assert part.product is not None
+        entropy = mass.log() - part.product[..., columns].sum(-1) / mass
+        self._rows[quantity.name][part.chunk.index] = entropy.masked_fill_(mass == 0, 0.0)
+
+    def _columns(self, quantity: Quantity, part: _Part) -> slice:
+        """The quantity's columns among those of the chunk."""
+        wanted, first = self._keys[quantity.columns], part.chunk.columns.start
+        return slice(wanted.start - first, wanted.stop - first)
 
     def _take_column(self, quantity: Quantity, part: _Part) -> None:
         """Add the columns' sums of p and of p log p, each row multiplied by its correction."""
@@ -155,19 +174,19 @@ class _Taken:
 
     def finish(self) -> None:
         """Put the summaries in their place."""
-        if self._entropy is not None:
-            _store(self._results["entropy"], self._entropy.clamp_(min=0.0))
+        for name, rows in self._rows.items():
+            _store(self._results[name], rows.clamp_(min=0.0))
         for name, sums in self._sums.items():
             _store(self._results[name], _finish(name, sums, _length(self._queries[QUANTITIES[name].rows])))
 
 
-def _plan_visits(names: Mapping[str, object], queries: Sides, keys: Sides) -> Iterator[_Visit]:
+def _plan_visits(names: Mapping[str, object], queries: Sides, keys: Sides, *, always_whole: bool) -> Iterator[_Visit]:
     """Cut the rows where a side begins or ends; whole rows where anything needs them, else the maps' boxes alone."""
     quantities = [QUANTITIES[name] for name in names]
     edges = sorted({edge for side in queries.values() for edge in (side.start, side.stop)})
     for start, stop in zip(edges, edges[1:], strict=False):
         here = tuple(q for q in quantities if queries[q.rows].start <= start and stop <= queries[q.rows].stop)
-        if any(quantity.columns == "all" for quantity in here):
+        if here and (always_whole or any(quantity.columns == "all" for quantity in here)):
             yield _Visit(slice(start, stop), keys["all"], here, True)
             continue
         for quantity in here:

@@ -48,15 +48,15 @@ def describe(scene: Scene, rng: np.random.Generator, *, empty: float = 0.1) -> s
 
 def _phrase(item: SceneObject, rng: np.random.Generator, article: str) -> str:
     look = Look(
-        size=item.size if rng.random() < 0.4 else None,
-        colour=item.colour if rng.random() < 0.85 else None,
-        shape=item.shape if rng.random() < 0.88 else None,
+        size=item.size if rng.random() < 0.35 else None,
+        colour=item.colour if rng.random() < 0.8 else None,
+        shape=item.shape if rng.random() < 0.85 else None,
     )
     words = look.words
     if article == "a" and words[0] in "aeiou" and not words.startswith("one"):
         article = "an"
     fitting = [place for place, holds in PLACES.items() if holds(item.x, item.y)]
-    if fitting and rng.random() < 0.6:
+    if fitting and rng.random() < 0.75:
         words += " " + fitting[int(rng.integers(len(fitting)))]
     return f"{article} {words}"
 

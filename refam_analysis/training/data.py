@@ -12,8 +12,18 @@ from tqdm.auto import tqdm
 
 from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, render
 
-TRAINING_SCENES = SceneOptions(objects=(1, 4), occlusion=0.2)
+TRAINING_SCENES = (
+    SceneOptions(objects=(1, 4), occlusion=0.2),
+    SceneOptions(objects=(2, 4), occlusion=0.2, shared_attribute=True),
+)
+"""In turn: any scenes, and scenes in which one attribute is not enough to tell two objects apart."""
 _CHUNK = 32
+
+
+def training_scenes(number: int, size: int) -> list[Scene]:
+    """The first ``number`` scenes of the training, drawn for pictures of ``size`` pixels."""
+    splits = [Scenes("train", length=number, size=size, options=options, kinds=()) for options in TRAINING_SCENES]
+    return [splits[i % len(splits)].draw(i)[0] for i in tqdm(range(number), desc="scenes", leave=False)]
 
 
 class LatentScenes:
@@ -32,8 +42,7 @@ class LatentScenes:
     """
 
     def __init__(self, folder: Path, vae: AutoencoderTiny, *, number: int, size: int, device: torch.device) -> None:
-        split = Scenes("train", length=number, size=size, options=TRAINING_SCENES, kinds=())
-        self.scenes: list[Scene] = [split.draw(i)[0] for i in tqdm(range(number), desc="scenes", leave=False)]
+        self.scenes = training_scenes(number, size)
         path = folder / f"latents-{size}-{number}.npy"
         if not path.exists():
             self._encode(path, vae, size, device)

@@ -28,7 +28,6 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer, T5Tokenizer
 
-from refam_analysis.prompts.stop_words import STOP_WORDS
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
 from refam_analysis.training.checkpoints import (
@@ -44,7 +43,7 @@ from refam_analysis.training.data import LatentScenes, strew
 from refam_analysis.training.probe import probe
 from refam_analysis.training.text import (
     TEXT_LENGTH,
-    common_words,
+    empty_words,
     load_tokenizers,
     make_clip_encoder,
     make_t5_encoder,
@@ -119,13 +118,19 @@ def image_positions(side: int, *, full: int = IMAGE_SIZE // 8) -> Tensor:
     return torch.stack((torch.zeros_like(y), y, x), -1).reshape(-1, 3)
 
 
-def flow_matching_loss(parts: nn.Module, latents: Tensor, ids: Tensor, draws: torch.Generator) -> Tensor:
-    """Mean squared error of the velocity at noise levels sigmoid(normal + 0.4), where the text matters most."""
+def flow_matching_loss(parts: Callable[..., Tensor], latents: Tensor, ids: Tensor, draws: torch.Generator) -> Tensor:
+    """Mean squared error of the velocity, at noise levels where the text matters most.
+
+    They are sigmoid(normal + 0.4) on 8 x 8 tokens. The logarithm of the side is added on larger grids, where more
+    tokens show the same object and so as much noise hides less of it (the shift of SD3, Esser et al. 2024, eq. 23).
+    """
     clean = pack(latents)
-    level = torch.sigmoid(torch.randn(len(clean), generator=draws) + 0.4).to(clean.device)
+    side = latents.shape[-1] // 2
+    draw = torch.randn(len(clean), generator=draws)
+    level = torch.sigmoid(draw + 0.4 + math.log(side / 8)).to(clean.device)
     noise = torch.randn(clean.shape, generator=draws).to(clean.device)
     noisy = torch.lerp(clean, noise, level[:, None, None])
-    positions = image_positions(latents.shape[-1] // 2).to(clean.device)
+    positions = image_positions(side).to(clean.device)
     return functional.mse_loss(parts(noisy, level, ids, positions), noise - clean)
 
 
@@ -138,20 +143,28 @@ class Trainer:
     """One training run in one folder; :meth:`run` goes on from the newest checkpoint."""
 
     def __init__(
-        self, out: Path, *, configuration: Configuration, seed: int, device: torch.device, peak: float
+        self,
+        out: Path,
+        *,
+        configuration: Configuration,
+        seed: int,
+        device: torch.device,
+        peak: float,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         self.out, self.seed, self.device, self.peak = out, seed, device, peak
         self.t5_tokenizer, self.clip_tokenizer = load_tokenizers(out)
         self.model = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
+        self.forward = torch.compile(self.model) if compiled else self.model
         self.average = TrainedParts(configuration, self.t5_tokenizer, self.clip_tokenizer).to(device)
         self.average.load_state_dict(self.model.state_dict())
         trained = [p for p in self.model.parameters() if p.requires_grad]
         matrices = [p for p in trained if p.ndim > 1]
         vectors = [p for p in trained if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.985))
-        self.strewn = [*sorted(STOP_WORDS), *common_words()[:1500]]
+        self.optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.985), fused=True)
+        self.strewn = empty_words()
         self.step, self.samples = 0, 0
         if (found := load_checkpoint(out, "dit")) is not None:
             restore_training(found[0], self.model, self.average, self.optimizer)
@@ -177,7 +190,7 @@ class Trainer:
         ids = self.token_ids([strew(caption, self.strewn, rng) for caption in captions])
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, steps, self.peak)
-        loss = flow_matching_loss(self.model, latents.to(self.device), ids, draws)
+        loss = flow_matching_loss(self.forward, latents.to(self.device), ids, draws)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -250,14 +263,17 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of weights, noise, captions.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     probe_every: Annotated[int, typer.Option(help="Steps between looks at where words point; 0 for none.")] = 2000,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
     append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
-                   minutes=minutes, peak=peak, seed=seed, device=device)  # fmt: skip
+                   minutes=minutes, peak=peak, seed=seed, device=device,
+                   **({"compile": ""} if compiled else {}))  # fmt: skip
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
     data = LatentScenes(out, vae, number=scenes, size=size, device=on)
-    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak)
+    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak,
+                      compiled=compiled)  # fmt: skip
     look = partial(trainer.probe, vae)
     trainer.run(data, batch=batch, steps=steps, minutes=minutes, probe=look, probe_every=probe_every)
 

@@ -1,9 +1,9 @@
 """The tokenizers and text encoders of the embedded model: FLUX's own classes, small.
 
-Every word of the scenes is one token, as are the English function words; everything else falls into pieces and, at the
-worst, into letters. The pieces were learnt from the prose that comes with Python itself (its language reference), which
-is at hand on every machine. Words in capitals have tokens of their own that share the embedding of the small ones: the
-T5 tokenizer class does not keep a lower-casing step when it is loaded again.
+Every word of the scenes is one token, as are the English function words and the names of colours; everything else falls
+into pieces and, at the worst, into letters. The pieces were learnt from the prose that comes with Python itself (its
+language reference), which is at hand on every machine. Words in capitals have tokens of their own that share the
+embedding of the small ones: the T5 tokenizer class does not keep a lower-casing step when it is loaded again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
+from refam_analysis.prompts.magnets import COLOUR_WORDS
 from refam_analysis.prompts.stop_words import STOP_WORDS
 from refam_analysis.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES
 
@@ -32,6 +33,11 @@ def scene_words() -> list[str]:
     """Every content word that a caption or an expression can hold, sorted."""
     words = {*COLOURS, *SHAPES, *SIZES, *BACKGROUNDS, *_PLACE_WORDS.split(), *_OTHER_WORDS.split()}
     return sorted(words)
+
+
+def empty_words() -> list[str]:
+    """Words that say nothing of any scene: function words, other colours than the scenes', frequent English words."""
+    return [*sorted(STOP_WORDS), *sorted(COLOUR_WORDS - set(scene_words())), *common_words()[:1500]]
 
 
 def common_words() -> list[str]:
@@ -57,7 +63,7 @@ def make_t5_tokenizer() -> T5Tokenizer:
     )
     pieces.train_from_iterator(_prose(), trainer)
     learnt = [(p, s) for p, s in json.loads(pieces.to_str())["model"]["vocab"] if p != "<unk>"]
-    whole = [f"▁{form}" for word in [*scene_words(), *sorted(STOP_WORDS)] for form in _forms(word)]
+    whole = [f"▁{form}" for word in [*scene_words(), *sorted(STOP_WORDS | COLOUR_WORDS)] for form in _forms(word)]
     marks = [f"▁{mark}" for mark in ".,;:!?"]
     vocabulary: dict[str, float] = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "▁": -4.0}
     for piece in [*whole, *marks]:
@@ -87,7 +93,7 @@ def make_clip_tokenizer() -> CLIPTokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=2 * len(bytewise) + 900, end_of_word_suffix="</w>", initial_alphabet=bytewise, show_progress=False
     )
-    words = [*scene_words(), *sorted(STOP_WORDS)]
+    words = [*scene_words(), *sorted(STOP_WORDS | COLOUR_WORDS)]
     trained.train_from_iterator([*(" ".join(words) for _ in range(200)), *_prose()], trainer)
     model = json.loads(trained.to_str())["model"]
     pieces = ["<|startoftext|>", "<|endoftext|>", *bytewise, *(f"{symbol}</w>" for symbol in bytewise), *model["vocab"]]

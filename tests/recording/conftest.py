@@ -15,55 +15,6 @@ from refam_analysis.models.layout import TokenLayout
 TEXT, IMAGE, GRID = slice(0, 5), slice(5, 17), (3, 4)
 
 
-def _plain_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    *,
-    mask: torch.Tensor | None = None,
-    causal: bool = False,
-    scale: float | None = None,
-) -> torch.Tensor:
-    """Probabilities (batch, head, query, key) in float64; zeros where a query may attend to nothing."""
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    scores = query.double() @ key.double().mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    elif mask is not None:
-        scores = scores + mask.double()
-    return torch.softmax(scores, -1).nan_to_num(0.0)
-
-
-def _plain_quantity(name: str, attention: torch.Tensor, text: slice, image: slice) -> torch.Tensor:
-    """A quantity by its definition, (batch, head, ...), in float64."""
-    sides = {"text": text, "image": image}
-    if name == "full":
-        return attention
-    if name == "entropy":
-        return torch.special.entr(attention).sum(-1)
-    if "_to_" in name:
-        rows, columns = name.split("_to_")
-        return attention[..., sides[rows], :][..., sides[columns]]
-    rows = attention[..., sides[name.rsplit("_", 1)[1]], :]
-    if name.startswith("received"):
-        return rows.mean(-2) * rows.shape[-1]
-    column = rows / rows.sum(-2, keepdim=True)
-    return torch.special.entr(column).sum(-2).exp() / rows.shape[-2]
-
-
-@pytest.fixture(scope="session")
-def plain_attention() -> Callable[..., torch.Tensor]:
-    """``plain_attention(query, key, *, mask, causal, scale)``: the whole softmax in float64."""
-    return _plain_attention
-
-
-@pytest.fixture(scope="session")
-def plain_quantity() -> Callable[..., torch.Tensor]:
-    """``plain_quantity(name, attention, text, image)``: a quantity by its definition."""
-    return _plain_quantity
-
-
 @pytest.fixture
 def layout() -> TokenLayout:
     """Five text tokens, then 3 x 4 image tokens."""

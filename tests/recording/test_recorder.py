@@ -119,6 +119,9 @@ def test_axes_are_all_there_in_order(transformer: FluxTransformer2DModel, layout
         "image_to_text": {"y": 3, "x": 4, "token": 5},
         "image_to_image": {"query": 12, "key": 12},
         "entropy": {"query": 17},
+        "entropy_over_text": {"query": 17},
+        "entropy_over_image": {"query": 17},
+        "mass_on_text": {"query": 17},
         "received_from_text": {"key": 17},
         "received_from_image": {"key": 17},
         "uniformity_from_text": {"key": 17},
@@ -323,7 +326,7 @@ def test_wrong_arguments_are_refused(transformer: FluxTransformer2DModel, layout
         Recorder(transformer, layout, keep=[])
     with pytest.raises(UnknownBlockError):
         Recorder(transformer, layout, blocks=[9])
-    with pytest.raises(RefamError, match="'each' or 'mean'"):
+    with pytest.raises(RefamError, match="'each', 'mean', or"):
         Recorder(transformer, layout, heads="all")
     with pytest.raises(RefamError, match=r"torch\.bfloat16"):
         Recorder(transformer, layout, dtype=torch.bfloat16)

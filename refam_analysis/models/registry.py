@@ -1,0 +1,69 @@
+"""Which file knows which model: by the class of a diffusers pipeline, and by the class of its transformer.
+
+A new family is one row in each table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import nn
+
+from refam_analysis.errors import RefamError
+from refam_analysis.models.base import DiffusionModel, Family
+
+_ROOM = "refam_analysis.models"
+
+PIPELINES: Mapping[str, str] = MappingProxyType(
+    {
+        "FluxPipeline": "flux:FluxModel",
+    }
+)
+"""Class of the diffusers pipeline, and the module and class of its family."""
+
+TRANSFORMERS: Mapping[str, str] = MappingProxyType(
+    {
+        "FluxTransformer2DModel": "flux:FluxModel",
+    }
+)
+"""Class of the diffusers transformer, and the same."""
+
+
+class UnsupportedModelError(RefamError, TypeError):
+    """The pipeline is of a family that is not known here."""
+
+    def __init__(self, pipeline_class: str) -> None:
+        super().__init__(
+            f"A {pipeline_class} is not supported. Give one of {', '.join(PIPELINES)}, or use Recorder on its "
+            "transformer with a TokenLayout."
+        )
+
+
+def family_class(pipeline_class: str) -> type[DiffusionModel]:
+    """The family of a pipeline.
+
+    Args:
+        pipeline_class: name of the diffusers class.
+
+    Raises:
+        UnsupportedModelError: none is known.
+    """
+    if pipeline_class not in PIPELINES:
+        raise UnsupportedModelError(pipeline_class)
+    return _load(PIPELINES[pipeline_class])
+
+
+def family_of(transformer: nn.Module) -> Family | None:
+    """What is known of a transformer's class, or of one that it inherits from; None for nothing."""
+    for kind in type(transformer).__mro__:
+        if kind.__name__ in TRANSFORMERS:
+            return _load(TRANSFORMERS[kind.__name__]).family
+    return None
+
+
+def _load(place: str) -> type[DiffusionModel]:
+    module, _, name = place.partition(":")
+    found: type[DiffusionModel] = getattr(importlib.import_module(f"{_ROOM}.{module}"), name)
+    return found
