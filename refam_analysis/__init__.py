@@ -38,7 +38,15 @@ if TYPE_CHECKING:
         Token,
         make_prompt,
     )
-    from refam_analysis.recording import Recorder, Recording, load_recording, record, record_batch
+    from refam_analysis.recording import (
+        Intervention,
+        Recorder,
+        Recording,
+        estimate,
+        load_recording,
+        record,
+        record_batch,
+    )
     from refam_analysis.scenes import Expression, Scenes, SceneSample
     from refam_analysis.segmentation import HeatmapSettings, NoContentWordsError, SegmentationResult, heatmap, segment
 
@@ -53,6 +61,7 @@ _HOMES = {
     "EmptyExpressionError": "prompts",
     "Expression": "scenes",
     "HeatmapSettings": "segmentation",
+    "Intervention": "recording",
     "NoContentWordsError": "segmentation",
     "Prompt": "prompts",
     "PromptTooLongError": "prompts",
@@ -66,6 +75,7 @@ _HOMES = {
     "Token": "prompts",
     "TokenLayout": "models",
     "detect_sinks": "analysis",
+    "estimate": "recording",
     "heatmap": "segmentation",
     "load_image": "models",
     "load_model": "models",
@@ -83,6 +93,7 @@ __all__ = [
     "EmptyExpressionError",
     "Expression",
     "HeatmapSettings",
+    "Intervention",
     "NoContentWordsError",
     "Prompt",
     "PromptTooLongError",
@@ -96,6 +107,7 @@ __all__ = [
     "Token",
     "TokenLayout",
     "detect_sinks",
+    "estimate",
     "heatmap",
     "load_image",
     "load_model",

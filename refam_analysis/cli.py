@@ -55,6 +55,9 @@ ModelOption = Annotated[
 ]
 MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
 SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
+SizeOption = Annotated[tuple[int, int] | None, typer.Option(help="Height and width; the model's own by default.")]
+KeepOption = Annotated[list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")]
+BlockOption = Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")]
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
 
 _MAGNETS = " ".join(DEFAULT_MAGNETS)
@@ -96,20 +99,26 @@ def segment(
 def record(
     image: ImageOption,
     expression: ExpressionOption,
-    out: Annotated[Path, typer.Option(help="The recording: a zarr folder that is not there yet.")],
+    out: Annotated[Path | None, typer.Option(help="The recording: a zarr folder that is not there yet.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --out: written block by block; the same command completes an interrupted one."),
+    ] = None,
     model: ModelOption = "embedded",
     magnets: MagnetsOption = "",
     noise_level: Annotated[
         list[float], typer.Option(help="0 is the picture, 1 noise alone; give several for steps.")
     ] = [0.6],  # noqa: B006, E501
-    keep: Annotated[
-        list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")
-    ] = None,
-    block: Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")] = None,
+    keep: KeepOption = None,
+    block: BlockOption = None,
+    size: SizeOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Record what every block of the model attends to, for one picture and one sentence."""
-    if out.exists():
+    place = out or store
+    if place is None or (out and store):
+        raise typer.BadParameter("give either --out or --store")
+    if out is not None and out.exists():
         raise OutputError(out, "something is there already")
     with _progress("loading the model", "recording", "writing") as step:
         from refam_analysis import models, recording
@@ -118,12 +127,36 @@ def record(
         step()
         recorded = recording.record(
             loaded, image, expression, magnets=magnets.split(), noise_level=noise_level, seed=seed,
-            keep=keep or None, blocks=block or None,
+            keep=keep or None, blocks=block or None, size=size, store=store,
+            progress=store is not None and sys.stderr.isatty(),
         )  # fmt: skip
         step()
-        recorded.save(out)
+        if out is not None:
+            recorded.save(out)
         step()
-    typer.echo(f"{out}: {recorded!r}")
+    typer.echo(f"{place}: {recorded!r}")
+
+
+@app.command()
+def estimate(
+    model: ModelOption = "embedded",
+    keep: KeepOption = None,
+    block: BlockOption = None,
+    size: SizeOption = None,
+    steps: Annotated[int, typer.Option(help="How many noise levels.", min=1)] = 1,
+    measure: Annotated[bool, typer.Option(help="Run one forward pass, to tell the time.")] = True,
+) -> None:
+    """Say what a recording will take in memory, on disk and of time."""
+    with _progress("loading the model", "estimating") as step:
+        from refam_analysis import models, recording
+
+        loaded = models.load_model(model)
+        step()
+        estimated = recording.estimate(
+            loaded, keep=keep or None, blocks=block or None, size=size, steps=steps, measure=measure
+        )
+        step()
+    typer.echo(str(estimated))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from refam_analysis.cli import app
 from refam_analysis.models import load_model
-from refam_analysis.recording import load_recording, record
+from refam_analysis.recording import estimate, load_recording, record
 from refam_analysis.segmentation import segment
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
@@ -56,7 +56,7 @@ def one_sentence(result: Result) -> str:
 def test_help_lists_the_commands() -> None:
     result = refam("--help")
     assert result.exit_code == 0
-    for command in ("segment", "record", "demo"):
+    for command in ("segment", "record", "estimate", "demo"):
         assert command in result.output
 
 
@@ -113,6 +113,39 @@ def test_record_appends_magnets_only_when_asked(picture: Path, tiny_flux_folder:
     assert refam(*common, "--out", tmp_path / "two.zarr", "--magnets", ". a").exit_code == 0
     assert load_recording(tmp_path / "none.zarr").attrs["prompt"] == SENTENCE
     assert load_recording(tmp_path / "two.zarr").attrs["prompt"] == f"{SENTENCE} . a"
+
+
+def test_record_into_a_store_is_the_same_and_can_be_repeated(
+    picture: Path, tiny_flux_folder: Path, tmp_path: Path
+) -> None:
+    common = ("record", "--image", picture, "--expression", SENTENCE, "--model", tiny_flux_folder, "--size", 24, 40)
+    assert refam(*common, "--out", tmp_path / "whole.zarr").exit_code == 0
+    for _ in range(2):
+        result = refam(*common, "--store", tmp_path / "streamed.zarr")
+        assert result.exit_code == 0 and "streamed.zarr" in result.stdout, result.output
+    whole, streamed = (load_recording(tmp_path / f"{name}.zarr") for name in ("whole", "streamed"))
+    assert streamed.attrs == whole.attrs and streamed.attrs["size"] == [24, 40]
+    for name in whole:
+        np.testing.assert_allclose(streamed[name], whole[name], rtol=1e-5)
+    assert "holds another run" in one_sentence(refam(*common, "--store", tmp_path / "streamed.zarr", "--seed", 1))
+
+
+@pytest.mark.parametrize("places", [(), ("--out", "a.zarr", "--store", "b.zarr")], ids=["neither", "both"])
+def test_record_needs_one_place(picture: Path, tmp_path: Path, places: tuple[str, ...]) -> None:
+    result = refam("record", "--image", picture, "--expression", SENTENCE, *places)
+    assert result.exit_code == 2 and "either --out or --store" in result.output
+
+
+def test_estimate_says_what_the_library_says(tiny_flux_folder: Path) -> None:
+    result = refam(
+        "estimate", "--model", tiny_flux_folder, "--keep", "full", "--block", 1, "--size", 16, 24, "--steps", 3,
+        "--no-measure",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    model = load_model(tiny_flux_folder)
+    expected = estimate(model, keep=["full"], blocks=[1], size=(16, 24), steps=3, measure=False)
+    assert result.stdout == f"{expected}\n" and "not measured" in result.stdout
+    assert "1 forward pass," in refam("estimate", "--model", tiny_flux_folder).stdout
 
 
 def test_demo_draws_the_whole_path(long_prompts: Path, segmenter: Path, tmp_path: Path) -> None:

@@ -3,18 +3,10 @@
 Nothing here records or measures attention.
 """
 
-from refam_analysis.models.base import (
-    BatchError,
-    ClipLengthError,
-    Conditioning,
-    DiffusionModel,
-    Family,
-    ForwardInputs,
-    ModelDefaults,
-    ModelSizeError,
-)
+from refam_analysis.models.base import Conditioning, DiffusionModel, ForwardInputs
 from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
 from refam_analysis.models.description import block_table, part_table
+from refam_analysis.models.family import BatchError, ClipLengthError, Family, ModelDefaults, ModelSizeError
 from refam_analysis.models.folders import ModelFolderError
 from refam_analysis.models.images import (
     ImageError,

@@ -7,10 +7,9 @@ how its transformer is built. Nothing here, nor in the files of the families, re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,94 +18,22 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import nn
 
-from refam_analysis.errors import RefamError
+from refam_analysis.models.family import (
+    BatchError,
+    ClipLengthError,
+    Family,
+    MissingPartError,
+    ModelDefaults,
+    ModelSizeError,
+    nearest_multiple,
+)
 from refam_analysis.models.images import ImageSource, load_image
-from refam_analysis.models.layout import CALLS, Attention, Role, TokenLayout
+from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule, check_noise_level
 from refam_analysis.prompts import Prompt, Token
 
-CallsOfBlock = Callable[[Mapping[str, Any], int], tuple[Role, ...]]
-
 EMPTY_PROMPT = Prompt("", ())
 """The unconditional prompt."""
-
-
-class BatchError(RefamError, ValueError):
-    """What should come one an item comes in different numbers."""
-
-    def __init__(self, **numbers: int) -> None:
-        listed = ", ".join(f"{number} {name}" for name, number in numbers.items())
-        super().__init__(f"A batch needs one of each for every item, and has {listed}. Give as many of each.")
-
-
-class ModelSizeError(RefamError, ValueError):
-    """A picture size that the model cannot cut into tokens."""
-
-    def __init__(self, size: tuple[int, int], cell: int) -> None:
-        near = tuple(_nearest_multiple(side, cell) for side in size)
-        super().__init__(f"The size {size} (height, width) is no multiple of {cell} pixels a side. Take {near}.")
-
-
-class ClipLengthError(RefamError, ValueError):
-    """A number of frames that the autoencoder cannot take."""
-
-    def __init__(self, frames: int, compression: int) -> None:
-        fitting = 1 + (max(0, frames - 1) // compression) * compression
-        wanted = f"{fitting} or {fitting + compression}" if compression > 1 else "1"
-        super().__init__(f"The model cannot take a clip of {frames} frames. Give {wanted} frames.")
-
-
-def _calls_by_attention(attention: Attention) -> CallsOfBlock:
-    return lambda config, block: CALLS[attention]
-
-
-@dataclass(frozen=True)
-class Family:
-    """What is peculiar to the transformer class of a family, as data.
-
-    Attributes:
-        name: such as "flux".
-        transformer_class: name of the diffusers class.
-        attention: how text and image attend.
-        calls: from the transformer's configuration and the number of a block, the attention calls that the block makes
-            in one forward pass, in order; None for what the attention says.
-        one_call_an_item: every item of a batch has calls of its own.
-        is_video: latents have frames.
-        absent: quantities that the family lacks beyond what its attention says, each with the reason.
-        remarks: what a reader of its recordings has to know.
-    """
-
-    name: str
-    transformer_class: str
-    attention: Attention = "joint"
-    calls: CallsOfBlock | None = None
-    one_call_an_item: bool = False
-    is_video: bool = False
-    absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    remarks: tuple[str, ...] = ()
-
-    def calls_of(self, config: Mapping[str, Any], block: int) -> tuple[Role, ...]:
-        """The attention calls of a block, in order, for one item where each has its own."""
-        return (self.calls or _calls_by_attention(self.attention))(config, block)
-
-
-@dataclass(frozen=True)
-class ModelDefaults:
-    """What a model does where the caller does not say.
-
-    Attributes:
-        image_size: height and width in pixels.
-        text_length: tokens of the text segment, padding included.
-        steps: denoising steps of ``generate``.
-        guidance: of ``generate``; 1 is none.
-        grounding: settings for heatmaps that were chosen on validation scenes; empty where nothing was searched.
-    """
-
-    image_size: tuple[int, int]
-    text_length: int
-    steps: int
-    guidance: float
-    grounding: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 Batched = torch.Tensor | list[torch.Tensor]
@@ -168,10 +95,15 @@ class DiffusionModel(ABC):
     """
 
     family: ClassVar[Family]
+    parts: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
+    """Names of the pipeline's parts that are needed."""
 
     def __init__(
         self, pipeline: DiffusionPipeline, defaults: ModelDefaults, *, name: str, revision: str | None = None
     ) -> None:
+        for part in self.parts:
+            if getattr(pipeline, part, None) is None:
+                raise MissingPartError(part)
         self.pipeline = pipeline
         self.defaults = defaults
         self.name = name
@@ -272,6 +204,10 @@ class DiffusionModel(ABC):
         """The transformer's output with the axes of the mixture; the same where nothing is packed."""
         return output[:, : mixture.shape[1]]
 
+    def guided(self, conditional: torch.Tensor, unconditional: torch.Tensor, guidance: float) -> torch.Tensor:
+        """Classifier-free guidance: the unconditional prediction, and so many times the way to the conditional one."""
+        return unconditional + guidance * (conditional - unconditional)
+
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[Prompt]) -> Conditioning:
         """Encode a batch of prompts.
@@ -355,7 +291,7 @@ class DiffusionModel(ABC):
 
     def own_size(self, image: Image.Image) -> tuple[int, int]:
         """The multiple of ``pixels_per_token`` nearest to the picture's own size: (height, width)."""
-        height, width = (_nearest_multiple(side, self.pixels_per_token) for side in (image.height, image.width))
+        height, width = (nearest_multiple(side, self.pixels_per_token) for side in (image.height, image.width))
         return height, width
 
     def _pixels(self, images: Sequence[ImageSource], size: tuple[int, int] | None) -> torch.Tensor:
@@ -416,7 +352,3 @@ def _picture(image: ImageSource | Sequence[ImageSource]) -> ImageSource:
     if len(frames) != 1:
         raise ClipLengthError(len(frames), 1)
     return frames[0]
-
-
-def _nearest_multiple(side: int, cell: int) -> int:
-    return max(1, round(side / cell)) * cell

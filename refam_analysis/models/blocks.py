@@ -25,7 +25,7 @@ TYPES: Mapping[str, str] = {
 }
 """Block type by the name of the list; other lists are "double" beside a single-stream list, else "transformer"."""
 
-REFINERS: frozenset[str] = frozenset({"noise_refiner", "context_refiner"})
+REFINERS: frozenset[str] = frozenset({"noise_refiner", "context_refiner", "siglip_refiner"})
 """Lists that refine one side before the main stack: Z-Image, Lumina 2. They see no joint sequence."""
 
 COUNT_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -110,6 +110,14 @@ def find_blocks(transformer: nn.Module) -> tuple[Block, ...]:
         Block(index, TYPES.get(path, "double" if has_single else "transformer"), f"{path}.{number}", module)
         for index, (path, number, module) in enumerate(places)
     )
+
+
+def head_shape(transformer: nn.Module) -> tuple[int, int]:
+    """Number of heads, and channels of each, by the configuration; 0 for what it does not say."""
+    config: Mapping[str, Any] = getattr(transformer, "config", {})
+    heads = int(config.get("num_attention_heads", config.get("n_heads", 0)))
+    width = config.get("attention_head_dim") or (int(config.get("dim", 0)) // heads if heads else 0)
+    return heads, int(width)
 
 
 def choose_blocks(blocks: Sequence[Block], wanted: Iterable[int] | None) -> tuple[Block, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.blocks import find_blocks
+from refam_analysis.models.blocks import find_blocks, head_shape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,7 @@ def block_table(model: DiffusionModel) -> pd.DataFrame:
     """
     import pandas as pd
 
-    config: Any = model.transformer.config
-    heads, head_width = int(config.num_attention_heads), int(config.attention_head_dim)
+    heads, head_width = head_shape(model.transformer)
     rows = {}
     for kind, alike in groupby(find_blocks(model.transformer), key=lambda block: block.type):
         blocks = list(alike)

@@ -14,21 +14,14 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from refam_analysis.errors import RefamError
-from refam_analysis.models.base import Batched, Conditioning, DiffusionModel, Family, ModelDefaults
+from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
+from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
 PACKING = 2
 """Latents a side that make one token."""
-
-
-class MissingPartError(RefamError, ValueError):
-    """A live pipeline was made without a part that is needed."""
-
-    def __init__(self, part: str) -> None:
-        super().__init__(f"The pipeline has no {part}. Load it with all its parts.")
 
 
 class FluxModel(DiffusionModel):
@@ -39,13 +32,7 @@ class FluxModel(DiffusionModel):
         transformer_class="FluxTransformer2DModel",
     )
 
-    def __init__(
-        self, pipeline: DiffusionPipeline, defaults: ModelDefaults, *, name: str, revision: str | None = None
-    ) -> None:
-        for part in ("transformer", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler"):
-            if getattr(pipeline, part, None) is None:
-                raise MissingPartError(part)
-        super().__init__(pipeline, defaults, name=name, revision=revision)
+    parts: ClassVar[tuple[str, ...]] = (*DiffusionModel.parts, "text_encoder_2", "tokenizer_2")
 
     @classmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:

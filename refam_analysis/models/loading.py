@@ -18,7 +18,8 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from refam_analysis.models.base import DiffusionModel, ModelDefaults
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.family import ModelDefaults
 from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
 from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.weights import embedded_folder
@@ -81,11 +82,13 @@ def _folder(source: str) -> tuple[Path, str | None]:
 def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     index = read_json(folder / "model_index.json")
     with _quiet():
-        parts = {
+        parts: dict[str, torch.nn.Module | None] = {
             part: _load_part(folder, part, library, class_name, dtype)
             for part, (library, class_name) in ((k, v) for k, v in index.items() if isinstance(v, list) and v[0])
             if _has_weights(library, class_name)
         }
+        # A part that the folder does without (T5 in Stable Diffusion 3) is given as such, or diffusers asks for it.
+        parts |= {part: None for part, value in index.items() if isinstance(value, list) and not value[0]}
         pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, dtype=dtype, **parts)
     # None: no bar where nobody watches, such as in a log or in a notebook that is executed for the book.
     pipeline.set_progress_bar_config(disable=None)
@@ -131,6 +134,7 @@ def _with_settings(defaults: ModelDefaults, settings: Mapping[str, Any]) -> Mode
         steps=int(settings.get("steps", defaults.steps)),
         guidance=float(settings.get("guidance", defaults.guidance)),
         grounding=MappingProxyType(dict(settings.get("grounding", {}))),
+        frames=int(settings.get("frames", defaults.frames)),
     )
 
 

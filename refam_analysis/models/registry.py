@@ -12,13 +12,29 @@ from types import MappingProxyType
 from torch import nn
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.base import DiffusionModel, Family
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.family import Family
 
 _ROOM = "refam_analysis.models"
 
 PIPELINES: Mapping[str, str] = MappingProxyType(
     {
         "FluxPipeline": "flux:FluxModel",
+        "Flux2Pipeline": "flux2:Flux2Model",
+        "Flux2KleinPipeline": "flux2:Flux2Model",
+        "QwenImagePipeline": "qwen_image:QwenImageModel",
+        "ZImagePipeline": "z_image:ZImageModel",
+        "StableDiffusion3Pipeline": "stable_diffusion_3:StableDiffusion3Model",
+        "PixArtAlphaPipeline": "pixart:PixArtModel",
+        "PixArtSigmaPipeline": "pixart:PixArtModel",
+        "SanaPipeline": "sana:SanaModel",
+        "SanaSprintPipeline": "sana:SanaSprintModel",
+        "HunyuanVideoPipeline": "hunyuan_video:HunyuanVideoModel",
+        "LTXPipeline": "ltx_video:LtxVideoModel",
+        "LTXConditionPipeline": "ltx_video:LtxConditionModel",
+        "MochiPipeline": "mochi:MochiModel",
+        "CogVideoXPipeline": "cogvideox:CogVideoXModel",
+        "WanPipeline": "wan:WanModel",
     }
 )
 """Class of the diffusers pipeline, and the module and class of its family."""
@@ -26,6 +42,17 @@ PIPELINES: Mapping[str, str] = MappingProxyType(
 TRANSFORMERS: Mapping[str, str] = MappingProxyType(
     {
         "FluxTransformer2DModel": "flux:FluxModel",
+        "Flux2Transformer2DModel": "flux2:Flux2Model",
+        "QwenImageTransformer2DModel": "qwen_image:QwenImageModel",
+        "ZImageTransformer2DModel": "z_image:ZImageModel",
+        "SD3Transformer2DModel": "stable_diffusion_3:StableDiffusion3Model",
+        "PixArtTransformer2DModel": "pixart:PixArtModel",
+        "SanaTransformer2DModel": "sana:SanaModel",
+        "HunyuanVideoTransformer3DModel": "hunyuan_video:HunyuanVideoModel",
+        "LTXVideoTransformer3DModel": "ltx_video:LtxVideoModel",
+        "MochiTransformer3DModel": "mochi:MochiModel",
+        "CogVideoXTransformer3DModel": "cogvideox:CogVideoXModel",
+        "WanTransformer3DModel": "wan:WanModel",
     }
 )
 """Class of the diffusers transformer, and the same."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -33,6 +34,27 @@ class UnknownPredictionError(RefamError, ValueError):
 
     def __init__(self, prediction: str) -> None:
         super().__init__(f"The model predicts {prediction!r}; known are epsilon, v_prediction and sample.")
+
+
+class NotADiffusionScheduleError(RefamError, ValueError):
+    """A schedule that does not say how much of the image each timestep keeps."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found}. Discrete diffusion needs the share of the image that every timestep keeps (alphas_cumprod), "
+            "falling and within [0, 1]: give the pipeline the scheduler that its model was trained with."
+        )
+
+
+class HiddenPartError(RefamError, ValueError):
+    """The mixture has none of what the model does not predict, so that this cannot be solved for."""
+
+    def __init__(self, prediction: str, hidden: str, noise_level: float) -> None:
+        level = "below" if hidden == "image" else "above"
+        super().__init__(
+            f"At noise level {noise_level} the mixture holds no {hidden}, which cannot be solved for with a model that "
+            f"predicts {prediction!r}. Take a noise level {level} {noise_level}."
+        )
 
 
 def check_noise_level(noise_level: float) -> float:
@@ -94,7 +116,8 @@ class DiffusionSchedule:
     """Discrete diffusion: the mixture is sqrt(a) image + sqrt(1 - a) noise, with a falling over the timesteps.
 
     The timestep of a noise level is where a / (1 - a) = (1 - t)^2 / t^2, between whole timesteps by interpolation of
-    the logarithm. A level that the schedule does not reach is given its first or its last timestep.
+    the logarithm. A level that the schedule does not reach is given its first or its last timestep, and the mixture of
+    that timestep.
 
     Attributes:
         kept: a (alphas_cumprod) of every training timestep, falling.
@@ -107,12 +130,25 @@ class DiffusionSchedule:
 
     @classmethod
     def of(cls, scheduler: Any) -> DiffusionSchedule:
-        """The schedule of a diffusers scheduler that has ``alphas_cumprod``."""
-        return cls(tuple(scheduler.alphas_cumprod.double().tolist()), scheduler.config.prediction_type)
+        """The schedule of a diffusers scheduler that has ``alphas_cumprod``.
+
+        Raises:
+            NotADiffusionScheduleError: it has none.
+            UnknownPredictionError: it says that the model predicts something else, such as a flow.
+        """
+        kept = getattr(scheduler, "alphas_cumprod", None)
+        if kept is None:
+            raise NotADiffusionScheduleError(f"A {type(scheduler).__name__} has no alphas_cumprod")
+        # DPM-Solver++ rescaled to no terminal signal writes 2^-24 for a zero, which is more than the value before it.
+        falling = np.minimum.accumulate(kept.double().cpu().numpy())
+        return cls(tuple(falling.tolist()), scheduler.config.prediction_type)
 
     def __post_init__(self) -> None:
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise UnknownPredictionError(self.prediction)
+        falls = all(later <= earlier for earlier, later in pairwise(self.kept))
+        if not self.kept or not falls or not 0 <= self.kept[-1] <= self.kept[0] <= 1:
+            raise NotADiffusionScheduleError(f"The {len(self.kept)} values rise somewhere, or leave [0, 1]")
 
     def timestep(self, noise_level: float) -> float:
         """Between 0 and the last training timestep.
@@ -125,22 +161,32 @@ class DiffusionSchedule:
         return float(np.interp(-wanted, [-ratio for ratio in ratios], range(len(ratios))))
 
     def scales(self, noise_level: float) -> tuple[float, float]:
-        """(sqrt(a), sqrt(1 - a)) at the noise level's timestep."""
-        place = self.timestep(noise_level)
-        below, above = math.floor(place), math.ceil(place)
-        ratios = [_log_ratio(self.kept[i], 1 - self.kept[i]) for i in (below, above)]
-        ratio = ratios[0] + (place - below) * (ratios[1] - ratios[0])
-        kept = 1 / (1 + math.exp(-ratio))
-        return math.sqrt(kept), math.sqrt(1 - kept)
+        """(sqrt(a), sqrt(1 - a)) at the noise level's timestep.
+
+        >>> DiffusionSchedule((0.9, 0.5, 0.0)).scales(1.0)
+        (0.0, 1.0)
+        """
+        first, last = _level(self.kept[0]), _level(self.kept[-1])
+        reached = min(max(noise_level, first), last)
+        length = math.hypot(1 - reached, reached)
+        return (1 - reached) / length, reached / length
 
     def split(self, mixture: Tensor, predicted: Tensor, noise_level: float) -> tuple[Tensor, Tensor]:
-        """Solved for what is not predicted."""
+        """Solved for what is not predicted.
+
+        Raises:
+            HiddenPartError: the mixture has none of it.
+        """
         signal, noise = self.scales(noise_level)
         if self.prediction == "v_prediction":
             return signal * mixture - noise * predicted, noise * mixture + signal * predicted
         if self.prediction == "sample":
-            return predicted, (mixture - signal * predicted) / max(noise, 1e-8)
-        return (mixture - noise * predicted) / max(signal, 1e-8), predicted
+            if noise == 0:
+                raise HiddenPartError(self.prediction, "noise", noise_level)
+            return predicted, (mixture - signal * predicted) / noise
+        if signal == 0:
+            raise HiddenPartError(self.prediction, "image", noise_level)
+        return (mixture - noise * predicted) / signal, predicted
 
 
 def step(schedule: Schedule, mixture: Tensor, predicted: Tensor, *, noise_level: float, to: float) -> Tensor:
@@ -169,6 +215,16 @@ def denoising_levels(noise_level: float, steps: int) -> Sequence[float]:
     [0.8, 0.6, 0.4, 0.2]
     """
     return [round(noise_level * (steps - i) / steps, 12) for i in range(steps)]
+
+
+def _level(kept: float) -> float:
+    """The noise level at which the image and noise of a timestep have the same ratio.
+
+    >>> _level(1.0), _level(0.5), _level(0.0)
+    (0.0, 0.5, 1.0)
+    """
+    signal, noise = math.sqrt(kept), math.sqrt(1 - kept)
+    return noise / (signal + noise)
 
 
 def _log_ratio(signal: float, noise: float) -> float:

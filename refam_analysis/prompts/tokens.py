@@ -8,7 +8,8 @@ cut: a prompt that does not fit is an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from refam_analysis.errors import RefamError
@@ -53,11 +54,11 @@ class Token:
 
     Attributes:
         index: position in the text segment, from 0.
-        text: the piece, as it is written in the prompt; the token's own name for special tokens and padding.
-        word: the whole word that the piece belongs to, as written; "" for special tokens and padding.
+        text: the piece, as the encoder reads it in the prompt; the token's own name for special tokens and padding.
+        word: the whole word that the piece belongs to, as written; "" for special tokens, padding and template.
         kind: the first that fits of special, padding, template, magnet, punctuation, stop, content.
         encoder: name of the text encoder, such as "t5".
-        word_index: which word of ``Prompt.words`` it belongs to, from 0; None for special tokens and padding.
+        word_index: which word of ``Prompt.words`` it belongs to, from 0; None where ``word`` is empty.
     """
 
     index: int
@@ -68,20 +69,33 @@ class Token:
     word_index: int | None
 
 
-def align_tokens(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, *, length: int, encoder: str) -> tuple[Token, ...]:
+def align_tokens(
+    prompt: Prompt,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    length: int,
+    encoder: str,
+    template: tuple[str, str] = ("", ""),
+    lower_case: bool = False,
+    add_special_tokens: bool = True,
+) -> tuple[Token, ...]:
     """What stands at every position of the text segment.
 
     A token belongs to the word with which it shares most characters (the first of them at a tie). One that shares
-    none, such as a lone space marker, belongs to the word that follows it.
+    none, such as a lone space marker, belongs to the word that follows it. One that lies in the template alone is
+    ``template``, unless it is special.
 
     Args:
         prompt: the expression and its magnets.
         tokenizer: a fast Hugging Face tokenizer.
         length: positions of the text segment; what the prompt leaves is padding, on the tokenizer's padding side.
         encoder: name of the text encoder, copied into every token.
+        template: what the model writes before and behind the prompt.
+        lower_case: whether the model lower-cases the prompt before its tokenizer sees it.
+        add_special_tokens: whether the tokenizer adds its own; not where the template has them already.
 
     Returns:
-        Exactly ``length`` tokens.
+        Exactly ``length`` tokens, those of the template among them.
 
     Raises:
         PromptTooLongError: the prompt has more tokens; the message names the words that would be cut.
@@ -89,25 +103,46 @@ def align_tokens(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, *, length: 
     """
     if not getattr(tokenizer, "is_fast", False):
         raise SlowTokenizerError(type(tokenizer).__name__)
+    text, words = _in_template(prompt, template, lower_case=lower_case)
+    first, last = len(template[0]), len(text) - len(template[1])
     flags = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "verbose": False}
-    unpadded = tokenizer(prompt.text, **flags)
+    flags["add_special_tokens"] = add_special_tokens
+    unpadded = tokenizer(text, **flags)
     if len(unpadded["input_ids"]) > length:
-        raise _too_long(prompt, unpadded, length, encoder)
-    padded = tokenizer(prompt.text, padding="max_length", max_length=length, **flags)
+        raise _too_long(words, unpadded, length, encoder, first=first, last=last)
+    padded = tokenizer(text, padding="max_length", max_length=length, **flags)
     pieces = tokenizer.convert_ids_to_tokens(padded["input_ids"])
     rows = zip(pieces, padded["attention_mask"], padded["special_tokens_mask"], padded["offset_mapping"], strict=True)
     special = frozenset(str(name) for name in tokenizer.all_special_tokens)
     tokens = []
     for index, (piece, attended, added, (start, end)) in enumerate(rows):
-        typed = prompt.text[start:end].strip()
+        typed = text[start:end].strip()
+        shown = piece if piece in _BARE_MARKERS or not typed else typed
         if not attended or added or (piece in special and typed == piece):
             tokens.append(Token(index, piece, "", "special" if attended else "padding", encoder, None))
-            continue
-        word_index = _word_at(prompt.words, start, end)
-        word = prompt.words[word_index]
-        text = piece if piece in _BARE_MARKERS or not typed else typed
-        tokens.append(Token(index, text, word.text, _kind(typed, word), encoder, word_index))
+        elif not words or _outside(start, end, first, last):
+            tokens.append(Token(index, shown, "", "template", encoder, None))
+        else:
+            word_index = _word_at(words, start, end)
+            word = words[word_index]
+            tokens.append(Token(index, shown, word.text, _kind(typed, word), encoder, word_index))
     return tuple(tokens)
+
+
+def _in_template(prompt: Prompt, template: tuple[str, str], *, lower_case: bool) -> tuple[str, tuple[Word, ...]]:
+    """The text as the tokenizer is given it, and the prompt's words, as written, at their places in it."""
+    before, behind = template
+    text = prompt.text.lower() if lower_case else prompt.text
+    # Lower case may be longer: that of "İ" has two characters.
+    widths = (len(character.lower()) if lower_case else 1 for character in prompt.text)
+    places = list(accumulate(widths, initial=len(before)))
+    words = tuple(replace(word, start=places[word.start], end=places[word.end]) for word in prompt.words)
+    return before + text + behind, words
+
+
+def _outside(start: int, end: int, first: int, last: int) -> bool:
+    """Whether a token's characters all lie before or behind the prompt's."""
+    return (start < first and end <= first) or (end > last and start >= last)
 
 
 def _kind(text: str, word: Word) -> TokenKind:
@@ -126,10 +161,14 @@ def _word_at(words: Sequence[Word], start: int, end: int) -> int:
     return next((i for i, word in enumerate(words) if word.end > start), len(words) - 1)
 
 
-def _too_long(prompt: Prompt, encoding: BatchEncoding, length: int, encoder: str) -> PromptTooLongError:
-    """The error that names every word of which at least one token would be cut."""
+def _too_long(
+    words: Sequence[Word], encoding: BatchEncoding, length: int, encoder: str, *, first: int, last: int
+) -> PromptTooLongError:
+    """The error that names every word of which at least one token would be cut; the template is not to be cut."""
     added = encoding["special_tokens_mask"]
     offsets = [offset for offset, is_added in zip(encoding["offset_mapping"], added, strict=True) if not is_added]
-    kept = max(0, length - sum(added))
-    cut = min(_word_at(prompt.words, *offset) for offset in offsets[kept:])
-    return PromptTooLongError([word.text for word in prompt.words], cut, length, encoder)
+    own = [(start, end) for start, end in offsets if not _outside(start, end, first, last)]
+    limit = length - (len(offsets) - len(own))
+    kept = max(0, limit - sum(added))
+    cut = min((_word_at(words, *offset) for offset in own[kept:]), default=0)
+    return PromptTooLongError([word.text for word in words], cut, max(0, limit), encoder)

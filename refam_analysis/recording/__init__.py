@@ -4,12 +4,14 @@
 keeps (`plans`, `quantities`), listens to a bare transformer through hooks (`passes`) and a function mode
 (`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and reduces the attention without ever
 holding it (`reductions`, `chunks`); it can change the attention meanwhile (`interventions`). What comes out is a
-:class:`Recording` (`assembly`, `recording`, `labels`, `storage`). What it means is the business of `analysis`.
+:class:`Recording` (`assembly`, `recording`, `labels`, `storage`), in memory or written to disk block by block
+(`store`). `estimate` says before what it will take (`sizes`). What it means is the business of `analysis`.
 """
 
 from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
 from refam_analysis.recording.assembly import BranchesError
 from refam_analysis.recording.attention_calls import UnsupportedAttentionError
+from refam_analysis.recording.estimate import Estimate, estimate
 from refam_analysis.recording.interventions import Intervention, InterventionError
 from refam_analysis.recording.passes import (
     BatchChangedError,
@@ -28,12 +30,14 @@ from refam_analysis.recording.recorder import (
 )
 from refam_analysis.recording.recording import Recording, UnknownWordError, load_recording
 from refam_analysis.recording.runs import RegionError, StepsError
+from refam_analysis.recording.sizes import MemoryBudgetError
 from refam_analysis.recording.storage import (
     RecordingExistsError,
     RecordingFormatError,
     RecordingIncompleteError,
     RecordingNotFoundError,
 )
+from refam_analysis.recording.store import OtherRunError, RecordingStore, StoreShapeError, StoreSpaceError
 
 __all__ = [
     "DEFAULT_KEEP",
@@ -43,13 +47,16 @@ __all__ = [
     "BlockCountError",
     "BlockOrderError",
     "BranchesError",
+    "Estimate",
     "Intervention",
     "InterventionError",
     "LayoutMismatchError",
+    "MemoryBudgetError",
     "MissedAttentionError",
     "NoBlocksError",
     "NotOneRecordingError",
     "NothingRecordedError",
+    "OtherRunError",
     "OtherThreadError",
     "QuantityMissingError",
     "Recorder",
@@ -59,12 +66,16 @@ __all__ = [
     "RecordingFormatError",
     "RecordingIncompleteError",
     "RecordingNotFoundError",
+    "RecordingStore",
     "RegionError",
+    "StoreShapeError",
+    "StoreSpaceError",
     "StepsError",
     "UnknownBlockError",
     "UnknownQuantityError",
     "UnknownWordError",
     "UnsupportedAttentionError",
+    "estimate",
     "find_blocks",
     "load_recording",
     "record",

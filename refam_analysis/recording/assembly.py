@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts.tokens import Token
 from refam_analysis.recording.labels import build_dataset, make_axes
 from refam_analysis.recording.passes import Pass
-from refam_analysis.recording.plans import Plan
+from refam_analysis.recording.plans import BranchOrder, Plan
 from refam_analysis.recording.recording import Recording
 
 Place = tuple[Pass, int]
@@ -28,9 +31,7 @@ class BranchesError(RefamError, ValueError):
         )
 
 
-def arrange(
-    passes: Sequence[Pass], branches: Sequence[str], order: Literal["batch", "passes"]
-) -> list[list[list[Place]]]:
+def arrange(passes: Sequence[Pass], branches: Sequence[str], order: BranchOrder) -> list[list[list[Place]]]:
     """Where every item's steps and branches were recorded: item, then step, then branch.
 
     Raises:
@@ -75,6 +76,38 @@ def assemble(
         name: _stacked([[results[name] for _, results in step] for step in found], plan.shape_of(name, layout))
         for name in plan.keep
     }
+    dataset = label(
+        plan,
+        layout,
+        {name: values.numpy() for name, values in arrays.items()},
+        tokens,
+        attributes,
+        branches=branches,
+        levels=levels,
+        heads=heads,
+    )
+    return Recording(dataset)
+
+
+def label(
+    plan: Plan,
+    layout: TokenLayout,
+    arrays: Mapping[str, np.ndarray],
+    tokens: Sequence[Token],
+    attributes: Mapping[str, Any],
+    *,
+    branches: Sequence[str],
+    levels: Sequence[float],
+    heads: Sequence[int] | None,
+) -> xr.Dataset:
+    """One item's arrays with axes, coordinates and attributes.
+
+    Args:
+        plan: of the recorder.
+        layout: the item's; of several branches the longest.
+        arrays: by quantity, (step, branch, block, head, ...).
+        tokens, attributes, branches, levels, heads: as for :func:`assemble`.
+    """
     axes = make_axes(
         plan.keep,
         layout,
@@ -85,16 +118,9 @@ def assemble(
         queries=plan.queries,
     )
     types = {block.index: block.type for block in plan.recorded}
-    dataset = build_dataset(
-        {name: values.numpy() for name, values in arrays.items()},
-        axes,
-        layout,
-        tokens=tokens,
-        block_types=types,
-        attributes=attributes,
-        queries=plan.queries,
+    return build_dataset(
+        arrays, axes, layout, tokens=tokens, block_types=types, attributes=attributes, queries=plan.queries
     )
-    return Recording(dataset)
 
 
 def _stacked(parts: Sequence[Sequence[torch.Tensor]], shape: tuple[int, ...]) -> torch.Tensor:

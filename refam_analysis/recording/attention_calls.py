@@ -1,8 +1,8 @@
 """One call of scaled dot-product attention, as the model made it, and the mode that sees such calls.
 
-Everything that the reductions need is in :class:`AttentionCall`; whoever answers a call (the recorder today,
-interventions later) gets it together with a way to run the model's own kernel, and decides the output. Which block
-is running, and what is kept, is not known here.
+Everything that the reductions need is in :class:`AttentionCall`; whoever answers a call (the recorder, with its
+intervention) gets it together with a way to run the model's own kernel, and decides the output. Which block is
+running, and what is kept, is not known here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _len_torch_function_stack, _pop_mode, _push_mode
+from torch.utils._pytree import tree_map
 
 from refam_analysis.errors import RefamError
 
@@ -189,6 +190,19 @@ def read_call(
     return AttentionCall(query, key, value, attn_mask, is_causal, scale)
 
 
+def run_call(call: AttentionCall) -> torch.Tensor:
+    """PyTorch's own attention on a call; what an intervention has moved is not in it."""
+    return functional.scaled_dot_product_attention(
+        call.query,
+        call.key,
+        call.value,
+        attn_mask=call.mask,
+        is_causal=call.causal,
+        scale=call.scale,
+        enable_gqa=call.grouped,
+    )
+
+
 Plain = Callable[[], torch.Tensor]
 """Runs the model's own kernel on the call, and returns the output of the attention."""
 
@@ -200,7 +214,8 @@ class AttentionMode(TorchFunctionMode):
     """While entered, hands the attention calls of this thread to ``answer``, as long as ``listening`` says so.
 
     Only calls of ``torch.nn.functional.scaled_dot_product_attention`` are seen, which every native backend of
-    diffusers ends in. A mode is local to its thread.
+    diffusers ends in. A mode is local to its thread. Leaving it takes away this mode and no other, in whatever order
+    modes are left: one that a generator entered may not be the last.
     """
 
     def __init__(self, answer: Answer, listening: Callable[[], bool]) -> None:
@@ -208,10 +223,37 @@ class AttentionMode(TorchFunctionMode):
         self._answer = answer
         self._listening = listening
 
+    def __exit__(self, *_: Any) -> None:
+        others: list[TorchFunctionMode] = []
+        for _place in range(_len_torch_function_stack()):
+            if (mode := _pop_mode()) is self:
+                break
+            others.append(mode)
+        for mode in reversed(others):
+            _push_mode(mode)
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention and self._listening():
-            return self._answer(read_call(*args, **kwargs), partial(func, *args, **kwargs))
-        return func(*args, **kwargs)
+        if func is functional.scaled_dot_product_attention:
+            return self._hear(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+    @torch.compiler.disable
+    def _hear(self, func: Callable[..., torch.Tensor], args: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+        """Answer an attention call. Under torch.compile the graph ends before it and goes on behind it."""
+        if not self._listening():
+            return func(*args, **named)
+        device = next(part.device.type for part in (*args, *named.values()) if isinstance(part, torch.Tensor))
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return self._answer(read_call(*args, **named), partial(func, *args, **named))
+        # What autocast would do to the operands is done here, once; the reductions must not be cast.
+        args, named = tree_map(partial(_as_autocast, device=device), (args, named))
+        with torch.autocast(device, enabled=False):
+            return self._answer(read_call(*args, **named), partial(func, *args, **named))
+
+
+def _as_autocast(part: Any, *, device: str) -> Any:
+    if not isinstance(part, torch.Tensor) or not part.is_floating_point() or part.dtype == torch.float64:
+        return part
+    return part.to(torch.get_autocast_dtype(device))

@@ -1,8 +1,8 @@
 """Scores a few rows at a time: how a call is cut into chunks that stay in the cache, and their scores.
 
-The memory that a reduction needs beside its result is two chunks, each of at most :data:`CHUNK_BYTES` of its device,
-or of one row for every head where that is larger. Nothing here is as large as the whole attention, unless that fits
-into one chunk.
+The memory that a reduction needs beside its result is three chunks, each of at most :data:`CHUNK_BYTES` of its device,
+or of one row where that is larger, and its operands; `sizes.working_bytes` has the formula. Nothing here is as large as
+the whole attention, unless that fits into one chunk.
 """
 
 from __future__ import annotations
@@ -145,9 +145,10 @@ class Scores:
             return
         columns = chunk.columns
         part = scores.flatten(0, 1)[:, start - chunk.rows.start : stop - chunk.rows.start]
-        share = self._mass[self._pairs(chunk), start - moved.rows.start : stop - moved.rows.start] / len(moved.onto)
+        mass = self._mass[self._pairs(chunk), start - moved.rows.start : stop - moved.rows.start]
+        share = (mass / len(moved.onto)).log_()
         for column in (key - columns.start for key in moved.onto if columns.start <= key < columns.stop):
-            part[..., column] = (part[..., column].exp() + share).log_()
+            part[..., column] = torch.logaddexp(part[..., column], share)
         part[..., [key - columns.start for key in moved.keys if columns.start <= key < columns.stop]] = self.LOG_ZERO
 
     def _pairs(self, chunk: Chunk) -> slice:

@@ -1,8 +1,9 @@
 """Interventions: what chosen keys give is taken away, or moved onto other keys, while the model runs.
 
-They use the recorder's seam: the output of an attention call is decided with the call's operands and the log-sum-exp of
-its rows, so every intervention is exact, costs little, and leaves a model's code alone. What is recorded is the
-attention after the intervention.
+They use the recorder's seam: the output of an attention call is decided with the call's operands, so every
+intervention is an ordinary attention over changed operands, exact, and leaves a model's code alone. Masking a key is
+another mask. Taking its value away is a zero in its place, and moving its mass onto receivers is their mean value in
+its place: sum_j p_j v_j is linear in the values. What is recorded is the attention after the intervention.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from torch.nn import functional
+from torch import nn
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.blocks import Block, choose_blocks
 from refam_analysis.models.layout import Role, TokenLayout
-from refam_analysis.recording.attention_calls import AttentionCall, Moved, Plain
+from refam_analysis.recording.attention_calls import LOWEST_BIAS, AttentionCall, Moved, Plain, run_call
 from refam_analysis.recording.kernels import Attended, choose_kernel
 
 How = Literal["score", "value", "redirect"]
@@ -41,7 +43,8 @@ class Intervention:
         queries: whose rows: of "all" queries, of "text", or of "image".
 
     Raises:
-        InterventionError: no keys, negative or repeated ones, or ``onto`` where it does not belong, or among the keys.
+        InterventionError: no keys or no blocks, negative or repeated ones, or ``onto`` where it does not belong, or
+            among the keys.
 
     Source: score path and value path, "Attention Sinks in Diffusion Transformers: A Causal Analysis" (ICML 2026);
     redirection onto auxiliary tokens, RefAM, abstract.
@@ -75,6 +78,66 @@ class Intervention:
             raise InterventionError(
                 f"how={self.how!r} with onto={self.onto}: redirected mass needs receivers, and nothing else has them."
             )
+        if self.blocks == ():
+            raise InterventionError("blocks is empty, so nothing would be changed. Leave it out to change every block.")
+
+    def check(self, layouts: Sequence[TokenLayout], blocks: Sequence[Block], *, one_call_an_item: bool = False) -> None:
+        """Refuse what means nothing for these items, before a model runs.
+
+        Args:
+            layouts: of the items.
+            blocks: of the model.
+            one_call_an_item: whether every item has attention calls of its own.
+
+        Raises:
+            InterventionError: positions that are no keys, text queries where there are none, receivers in another
+                attention than the keys, or rows that lie at different places in the items of one call.
+            UnknownBlockError: a block that the model does not have.
+        """
+        choose_blocks(blocks, self.blocks)
+        for layout in layouts:
+            there = layout.key_positions
+            if outside := [position for position in self.keys + self.onto if position not in there]:
+                raise InterventionError(f"The keys are the positions {there.start} to {there.stop - 1}, not {outside}.")
+        if layouts[0].attention != "joint":
+            self._check_apart(layouts)
+        elif self.queries != "all" and not one_call_an_item:
+            self._check_rows(layouts, self.queries)
+
+    @staticmethod
+    def check_gradient(transformer: nn.Module) -> None:
+        """Refuse gradient checkpointing: on the way back blocks run again, without the intervention.
+
+        Raises:
+            InterventionError: the transformer is about to checkpoint its blocks.
+        """
+        if torch.is_grad_enabled() and getattr(transformer, "gradient_checkpointing", False):
+            raise InterventionError(
+                "With gradient checkpointing the blocks run again for the gradient, and without the intervention. "
+                "Call transformer.disable_gradient_checkpointing(), or run under torch.no_grad()."
+            )
+
+    def _check_apart(self, layouts: Sequence[TokenLayout]) -> None:
+        if self.queries == "text":
+            raise InterventionError("There are no text queries here: the text is attended to by cross-attention alone.")
+        for layout in layouts:
+            sides = {position < layout.text.stop for position in self.keys + self.onto}
+            if self.how == "redirect" and len(sides) > 1:
+                raise InterventionError(
+                    f"Mass of the keys {self.keys} cannot go onto {self.onto}: they are keys of two separate "
+                    "attentions. Redirect within one of them."
+                )
+
+    @staticmethod
+    def _check_rows(layouts: Sequence[TokenLayout], side: Literal["text", "image"]) -> None:
+        longest: slice = getattr(max(layouts, key=lambda layout: layout.length), side)
+        for layout in layouts:
+            own: slice = getattr(layout, side)
+            if (own.start, own.stop) != (longest.start, min(longest.stop, layout.length)):
+                raise InterventionError(
+                    f"The {side} queries of this batch lie at different places, {own} and {longest}. Run its items "
+                    "one at a time."
+                )
 
     def changes(self, block: int) -> bool:
         """Whether it does anything in this block."""
@@ -92,33 +155,35 @@ class Intervention:
             role: of the call.
 
         Raises:
-            InterventionError: keys beyond the sequence, in both of two separate attentions, or all that a query has.
+            InterventionError: a query would have nothing left to attend to.
         """
         keys, onto = (_local(positions, layout, role) for positions in (self.keys, self.onto))
-        if not keys:
-            kernel = choose_kernel(call)
-            return call, kernel.attend(call, plain), kernel.name
-        if self.how == "redirect" and len(onto) < len(self.onto):
-            raise InterventionError(
-                f"Mass of the keys {self.keys} cannot go onto {self.onto}: they are keys of two separate attentions."
-            )
         rows = _rows(self.queries, layout, role)
+        everywhere = rows == slice(0, call.query.shape[-2])
+        if not keys:
+            return _attend(call, plain)
         if self.how == "score":
-            changed = _without(call, keys, rows)
-            kernel = choose_kernel(changed)
-            return changed, kernel.attend(changed, partial(_run, changed)), kernel.name
-        kernel = choose_kernel(call)
-        attended = kernel.attend(call, plain)
-        moved = Moved(tuple(keys), tuple(onto), rows)
-        output = attended.output + _difference(call, attended.lse, moved).to(attended.output.dtype)
-        after = replace(call, moved=moved) if self.how == "redirect" else call
-        return after, Attended(output, attended.lse), kernel.name
+            changed = _without(call, keys, slice(None) if everywhere else rows)
+            return _attend(changed, partial(run_call, changed))
+        changed = replace(call, value=_exchanged(call.value, keys, onto))
+        if everywhere:
+            _, attended, kernel = _attend(changed, partial(run_call, changed))
+        else:
+            _, attended, kernel = _attend(call, plain)
+            output = attended.output.clone()
+            output[:, :, rows] = run_call(changed.take_queries(range(rows.start, rows.stop)))
+            attended = replace(attended, output=output)
+        moved = Moved(tuple(keys), tuple(onto), rows) if self.how == "redirect" else None
+        return replace(call, moved=moved), attended, kernel
+
+
+def _attend(call: AttentionCall, plain: Plain) -> tuple[AttentionCall, Attended, str]:
+    kernel = choose_kernel(call)
+    return call, kernel.attend(call, plain), kernel.name
 
 
 def _local(positions: Sequence[int], layout: TokenLayout, role: Role) -> list[int]:
     """Positions as the call counts its keys; those of another attention are left out."""
-    if outside := [position for position in positions if position >= layout.length]:
-        raise InterventionError(f"The sequence has the positions 0 to {layout.length - 1}, not {outside}.")
     if role == "joint":
         return list(positions)
     side = layout.text if role == "text" else layout.image
@@ -128,37 +193,27 @@ def _local(positions: Sequence[int], layout: TokenLayout, role: Role) -> list[in
 def _rows(queries: QuerySide, layout: TokenLayout, role: Role) -> slice:
     if role == "joint":
         return {"all": slice(0, layout.length), "text": layout.text, "image": layout.image}[queries]
-    if queries == "text":
-        raise InterventionError("There are no text queries here: the text is attended to by cross-attention alone.")
     return slice(0, layout.image_length)
 
 
 def _without(call: AttentionCall, keys: Sequence[int], rows: slice) -> AttentionCall:
-    """The call with these keys masked for these rows."""
-    if len(keys) == call.key.shape[-2]:
-        raise InterventionError("Every key is suppressed, so queries would attend to nothing. Leave some.")
-    device = call.query.device
-    closed = torch.zeros(1, 1, call.query.shape[-2], call.key.shape[-2], dtype=call.query.dtype, device=device)
-    closed[..., rows, torch.tensor(keys, device=device)] = float("-inf")
+    """The call with these keys masked for these rows; a mask of one row where it is for all."""
+    queries, count = call.length
+    height = 1 if rows == slice(None) else queries
+    closed = torch.zeros(1, 1, height, count, dtype=call.query.dtype, device=call.query.device)
+    closed[..., rows, torch.tensor(keys, device=closed.device)] = float("-inf")
     bias = closed if call.bias is None else call.bias + closed
-    if bool((bias.amax(-1) == float("-inf")).any()):
-        raise InterventionError("A query would have nothing left to attend to: the model masks its other keys.")
+    had = torch.zeros_like(closed[..., 0]) if call.bias is None else call.bias.amax(-1)
+    if bool(((bias.amax(-1) < LOWEST_BIAS) & (had >= LOWEST_BIAS)).any()):
+        raise InterventionError(
+            f"Without the keys {list(keys)} a query would have nothing left to attend to: there are no others, or the "
+            "model masks them. Suppress fewer."
+        )
     return replace(call, mask=bias, causal=False)
 
 
-def _run(call: AttentionCall) -> torch.Tensor:
-    return functional.scaled_dot_product_attention(
-        call.query, call.key, call.value, attn_mask=call.bias, scale=call.scale, enable_gqa=call.grouped
-    )
-
-
-def _difference(call: AttentionCall, lse: torch.Tensor, moved: Moved) -> torch.Tensor:
-    """What the output gains: minus the keys' part of it, plus their mass times the mean value of the receivers."""
-    probability = moved.probabilities(call, lse)
-    value = call.value.to(call.score_dtype).repeat_interleave(call.heads // call.value.shape[1], dim=1)
-    gained = -(probability @ value[:, :, list(moved.keys)])
-    if moved.onto:
-        gained = gained + probability.sum(-1, keepdim=True) * value[:, :, list(moved.onto)].mean(2, keepdim=True)
-    difference = value.new_zeros(*call.query.shape[:3], value.shape[-1])
-    difference[:, :, moved.rows] = gained
-    return difference
+def _exchanged(value: torch.Tensor, keys: Sequence[int], onto: Sequence[int]) -> torch.Tensor:
+    """The values, in place of the keys' the mean of the receivers'; zero without receivers."""
+    changed = value.clone()
+    changed[:, :, list(keys)] = value[:, :, list(onto)].mean(2, keepdim=True) if onto else 0.0
+    return changed

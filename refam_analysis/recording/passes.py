@@ -113,9 +113,13 @@ class Pass:
         group = next(group for group in self._groups if item in group.items)
         return group.layout, {name: values[item - group.items.start] for name, values in group.results.items()}
 
+    def keeps(self, block: Block, role: Role) -> bool:
+        """Whether an attention call of this block belongs to the recording."""
+        return block.index in self._places and role != "other"
+
     def wants(self, block: Block, role: Role) -> bool:
         """Whether an attention call of this block is kept, and not there already."""
-        if block.index not in self._places or role == "other":
+        if not self.keeps(block, role):
             return False
         return self._sink is None or not self._sink.has(self._places[block.index])
 
@@ -133,14 +137,15 @@ class Pass:
             raise MissedAttentionError(block, self._calls, expected)
         place = self._places.get(block.index)
         if self._sink is not None and place is not None and not self._sink.has(place):
-            for group in self._groups:
-                self._sink.write(place, group.results)
+            self._sink.write(place, [self.results_of(item)[1] for item in range(self._batch)])
         self._running = None
         self._next += 1
 
     def close(self) -> None:
         """The transformer has returned."""
         self._workspace = Workspace()
+        if self._sink is not None:
+            self._groups = []
         if self._next < len(self._plan.blocks):
             block = self._plan.blocks[self._next]
             raise MissedAttentionError(block, 0, self._expected(block))

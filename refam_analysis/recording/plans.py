@@ -8,14 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import torch
 from torch import nn
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.base import BatchError, Family
 from refam_analysis.models.blocks import Block, choose_blocks, find_blocks
+from refam_analysis.models.family import BatchError, Family
 from refam_analysis.models.layout import CALLS, Attention, LayoutError, Role, TokenLayout
 from refam_analysis.recording.quantities import (
     QUANTITIES,
@@ -27,7 +27,11 @@ from refam_analysis.recording.quantities import (
 )
 from refam_analysis.recording.reductions import result_shape
 
+if TYPE_CHECKING:
+    from refam_analysis.recording.recording import Recording
+
 Heads = Literal["each", "mean"] | Sequence[int]
+BranchOrder = Literal["batch", "passes"]
 
 
 @dataclass(frozen=True)
@@ -79,20 +83,28 @@ Results = Mapping[str, torch.Tensor]
 
 
 class Sink(Protocol):
-    """Where finished blocks go instead of staying in memory."""
+    """Where the finished blocks of one pass go instead of staying in memory."""
 
     def has(self, place: int) -> bool:
         """Whether this block of the pass is there already, from an earlier run."""
 
-    def write(self, place: int, results: Results) -> None:
-        """Keep the results of one block, (item, branch, 1, head, ...); ``place`` counts the recorded blocks."""
+    def write(self, place: int, results: Sequence[Results]) -> None:
+        """Keep the results of one block, of every item (branch, 1, head, ...); ``place`` counts the recorded blocks."""
 
 
 class StepSink(Protocol):
-    """Where the blocks of every step go."""
+    """Where the blocks of every pass go."""
 
-    def step(self, number: int, plan: Plan) -> Sink:
+    def begin(
+        self, plan: Plan, branches: Sequence[str], branch_order: BranchOrder, described: Mapping[str, Any]
+    ) -> None:
+        """A recorder starts to listen; ``described`` is what it knows of every recording."""
+
+    def step(self, number: int) -> Sink:
         """The sink of one forward pass."""
+
+    def recording(self, kernels: Sequence[str]) -> Recording:
+        """What has been kept, with the names of the kernels that served."""
 
 
 def make_plan(

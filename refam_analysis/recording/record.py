@@ -6,25 +6,32 @@ This composes a model (`models`) with a Recorder. Which passes there are, is dec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
-from refam_analysis.models.base import BatchError, DiffusionModel
-from refam_analysis.models.blocks import find_blocks
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.blocks import Block, find_blocks, head_shape
+from refam_analysis.models.family import BatchError
 from refam_analysis.models.images import ImageSource
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts import Prompt, make_prompt
+from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.interventions import Intervention
-from refam_analysis.recording.plans import Heads
+from refam_analysis.recording.plans import Heads, Plan
 from refam_analysis.recording.quantities import default_keep
 from refam_analysis.recording.recorder import Recorder
-from refam_analysis.recording.recording import Recording
+from refam_analysis.recording.recording import Recording, load_recording
 from refam_analysis.recording.runs import Picture, Run, choose_queries, loaded, noise_levels
+from refam_analysis.recording.sizes import check_budget, held_bytes
+from refam_analysis.recording.store import RecordingStore, StoreShapeError
 
 SMALL_BYTES = 16 * 2**20
 """Up to this size of the full attention of one item and pass in float32, `full` is kept by default."""
@@ -50,6 +57,9 @@ def record(
     region: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
     intervention: Intervention | None = None,
+    store: str | Path | None = None,
+    budget: int | None = None,
+    progress: bool = False,
 ) -> Recording:
     """Record what every block attends to, for one image (or clip) and one expression.
 
@@ -74,9 +84,15 @@ def record(
         region: keep only the queries of these image tokens: bool, in the shape of the image grid.
         dtype: of what is kept, torch.float32 or torch.float16.
         intervention: what is done to chosen keys meanwhile.
+        store: folder that every block is written to when it is done, instead of being held in memory. If the run is
+            interrupted, the same call completes it: the passes run again, and what is complete is left alone.
+            :func:`refam_analysis.load_recording` opens it at any time.
+        budget: bytes that may be held in memory where no store is given; half of what is available by default.
+        progress: show a bar over the blocks.
 
     Returns:
-        Axes ``(step, branch, block, head, ...)``; its ``attrs`` are enough to repeat the run.
+        Axes ``(step, branch, block, head, ...)``; its ``attrs`` are enough to repeat the run. With a store, opened
+        from there, read when it is used.
 
     Raises:
         EmptyExpressionError: the expression has no visible character.
@@ -85,6 +101,9 @@ def record(
         NoiseLevelError: a noise level is outside [0, 1].
         UnknownQuantityError, QuantityMissingError: `keep` names what does not exist, or what the model lacks.
         UnknownBlockError, UnknownWordError: `blocks` or `words` names something that does not exist.
+        MemoryBudgetError: it is too large to hold; :func:`refam_analysis.estimate` tells before.
+        StoreSpaceError: the disk has too little room, or is full; earlier blocks stay.
+        OtherRunError: the store holds another run; the message says in what it differs.
 
     Example:
         recording = ra.record(ra.load_model("embedded"), "scene.png", "the red circle on the left")
@@ -96,7 +115,8 @@ def record(
         chosen = partial(choose_queries, tokens=model.tokens(prompt), words=words, region=region)
     return record_batch(
         model, [image], [prompt], noise_level=noise_level, steps=steps, guidance=guidance, size=size, seeds=[seed],
-        keep=keep, blocks=blocks, heads=heads, queries=chosen, dtype=dtype, intervention=intervention,
+        keep=keep, blocks=blocks, heads=heads, queries=chosen, dtype=dtype, intervention=intervention, store=store,
+        budget=budget, progress=progress,
     )[0]  # fmt: skip
 
 
@@ -117,6 +137,9 @@ def record_batch(
     queries: Callable[[TokenLayout], Iterable[int]] | None = None,
     dtype: torch.dtype = torch.float32,
     intervention: Intervention | None = None,
+    store: str | Path | None = None,
+    budget: int | None = None,
+    progress: bool = False,
 ) -> list[Recording]:
     """Record several images, each with its prompt, in one forward pass a noise level or step.
 
@@ -127,6 +150,7 @@ def record_batch(
         images: what :func:`record` takes.
         prompts: one an image, from :func:`make_prompt`.
         noise_level, steps, guidance, size, keep, blocks, heads, dtype, intervention: as for :func:`record`.
+        store, budget, progress: as for :func:`record`. A store takes one item.
         seeds: of the noise, one an image; 0 for all by default.
         queries: gives for a layout the positions of the queries to keep; None for all.
 
@@ -140,11 +164,21 @@ def record_batch(
     seeds = [0] * len(images) if seeds is None else list(seeds)
     if not len(images) == len(prompts) == len(seeds) or not images:
         raise BatchError(images=len(images), prompts=len(prompts), seeds=len(seeds))
+    if store is not None and len(images) > 1:
+        raise StoreShapeError(f"A store takes one item, and the batch has {len(images)}. Record them one at a time.")
     run = Run(model, noise_levels(noise_level, steps), denoises=steps > 1, guidance=guidance)
     pictures = [loaded(image) for image in images]
     latents, conditioning = model.encode_images(pictures, size=size), model.encode_prompts(prompts)
     first = run.first(latents, conditioning, seeds)
     layout = first.layouts[0]
+    described = {**describe_run(model), "guidance": guidance, "steps": steps, "size": list(size or model.default_size)}
+    attributes = [
+        {**described, **describe_item(picture, prompt, seed)}
+        for picture, prompt, seed in zip(pictures, prompts, seeds, strict=True)
+    ]
+    sink = None
+    if store is not None:
+        sink = RecordingStore(store, noise_levels=run.levels, tokens=conditioning.tokens[0], attributes=attributes[0])
     recorder = Recorder(
         model.transformer,
         first.layouts,
@@ -155,24 +189,48 @@ def record_batch(
         dtype=dtype,
         branches=run.branches,
         intervention=intervention,
+        sink=sink,
+        before=partial(_make_room, sink=sink, run=run, batch=len(first.layouts), budget=budget),
     )
     with recorder:
-        run.through(first, latents, conditioning, seeds)
-    described = {**describe_run(model), "guidance": guidance, "steps": steps, "size": list(size or model.default_size)}
-    return recorder.recordings(
-        noise_levels=run.levels,
-        tokens=conditioning.tokens,
-        attributes=[
-            {**described, **describe_item(picture, prompt, seed)}
-            for picture, prompt, seed in zip(pictures, prompts, seeds, strict=True)
-        ],
-    )
+        if sink is not None and sink.finished:
+            return [load_recording(sink.path)]
+        with _bar(recorder.plan.blocks, len(run.levels), shown=progress):
+            run.through(first, latents, conditioning, seeds)
+    if sink is not None:
+        return recorder.recordings()
+    return recorder.recordings(noise_levels=run.levels, tokens=conditioning.tokens, attributes=attributes)
+
+
+def _make_room(
+    plan: Plan, call: AttentionCall, *, sink: RecordingStore | None, run: Run, batch: int, budget: int | None
+) -> None:
+    """Before anything is kept: lay out the store, or see that what will be held fits into memory."""
+    if sink is not None:
+        sink.lay_out(call.heads)
+        return
+    passes, branches = len(run.levels), len(run.branches)
+    check_budget(held_bytes(plan, call.heads, batch=batch, passes=passes, branches=branches), budget)
+
+
+@contextmanager
+def _bar(blocks: Sequence[Block], passes: int, *, shown: bool) -> Iterator[None]:
+    """A bar over all blocks of all passes, also those of which nothing is kept: they take their time."""
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=len(blocks) * passes, desc="blocks", disable=not shown))
+        for block in blocks if shown else ():
+            stack.callback(block.module.register_forward_hook(lambda *_: _count(bar)).remove)
+        yield
+
+
+def _count(bar: Any) -> None:
+    bar.update()
 
 
 def keep_of(model: DiffusionModel, layout: TokenLayout) -> tuple[str, ...]:
     """What is kept where nothing is asked for: `full` too, when all of it for one item is under `SMALL_BYTES`."""
     names = default_keep(layout.attention, model.family.absent)
-    heads = int(getattr(model.transformer, "config", {}).get("num_attention_heads", 64))
+    heads = head_shape(model.transformer)[0] or 64
     size = 4 * len(find_blocks(model.transformer)) * heads * layout.length**2
     return ("full", *names) if layout.attention == "joint" and size <= SMALL_BYTES else names
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,11 +27,24 @@ from refam_analysis.recording.attention_calls import AttentionCall, AttentionMod
 from refam_analysis.recording.interventions import Intervention
 from refam_analysis.recording.kernels import choose_kernel
 from refam_analysis.recording.passes import BatchChangedError, Pass
-from refam_analysis.recording.plans import Heads, Plan, StepSink, batch_size, make_plan
+from refam_analysis.recording.plans import BranchOrder, Heads, Plan, StepSink, batch_size, make_plan
 from refam_analysis.recording.recording import Recording
 
 _ENTERING = threading.Lock()
 """Held while a recorder looks whether its model has another one, and puts its hooks there."""
+
+
+class _Running(threading.local):
+    """The recorders whose transformers are running in this thread, the innermost last: only that one listens."""
+
+    def __init__(self) -> None:
+        self.recorders: list[Recorder] = []
+
+    def drop(self, recorder: Recorder) -> None:
+        self.recorders = [other for other in self.recorders if other is not recorder]
+
+
+_RUNNING = _Running()
 
 
 class RecorderBusyError(RefamError, RuntimeError):
@@ -69,6 +82,7 @@ class _Hook:
         self.recorder = recorder
         self._method = method
 
+    @torch.compiler.disable
     def __call__(self, module: nn.Module, *given: Any) -> None:
         self._method(*given)
 
@@ -79,6 +93,7 @@ class _BlockHook:
     def __init__(self, method: Callable[[Block], None], block: Block) -> None:
         self._method, self._block = method, block
 
+    @torch.compiler.disable
     def __call__(self, module: nn.Module, *_: Any) -> None:
         self._method(self._block)
 
@@ -106,7 +121,9 @@ class Recorder:
         calls: the attention calls of every block, in order, for a model of a family that is not known here and that
             makes others than its layout's attention says: of "joint", "image", "text" and "other".
         intervention: what is done to chosen keys, see :class:`Intervention`; then the output is what that makes of it.
-        sink: where finished blocks go instead of staying in memory; `store` of :func:`refam_analysis.record` uses it.
+        sink: where finished blocks go instead of staying in memory, such as a :class:`RecordingStore`.
+        before: called with the plan and the first attention call that is kept, before anything of it is; what it raises
+            ends the pass.
 
     Raises:
         UnknownQuantityError, QuantityMissingError, UnknownBlockError, NoBlocksError, BlockCountError, LayoutError:
@@ -126,10 +143,11 @@ class Recorder:
         queries: Iterable[int] | None = None,
         dtype: torch.dtype = torch.float32,
         branches: Sequence[str] = ("conditional",),
-        branch_order: Literal["batch", "passes"] = "batch",
+        branch_order: BranchOrder = "batch",
         calls: Sequence[Role] | None = None,
         intervention: Intervention | None = None,
         sink: StepSink | None = None,
+        before: Callable[[Plan, AttentionCall], None] | None = None,
     ) -> None:
         if dtype not in (torch.float32, torch.float16):
             raise RefamError(f"Attention cannot be kept in {dtype}. Choose torch.float32 or torch.float16.")
@@ -141,8 +159,10 @@ class Recorder:
             blocks=blocks, heads=heads, queries=queries, dtype=dtype, calls=calls,
         )  # fmt: skip
         self._branches, self._branch_order = tuple(branches), branch_order
+        if intervention is not None:
+            intervention.check(self._plan.layouts, self._plan.blocks, one_call_an_item=self._plan.one_call_an_item)
         self._intervention = intervention
-        self._sink = sink
+        self._sink, self._before = sink, before
         self._thread = 0
         self._exit = ExitStack()
         self._pass: Pass | None = None
@@ -154,9 +174,12 @@ class Recorder:
 
         Raises:
             RecorderBusyError: the model has a recorder already.
+            OtherRunError, StoreSpaceError and others: what the sink says.
         """
         self._thread = threading.get_ident()
         self._done, self._pass, self._kernels = [], None, set()
+        if self._sink is not None:
+            self._sink.begin(self._plan, self._branches, self._branch_order, {"model": self._name, **self.description})
         with ExitStack() as stack:
             with _ENTERING:
                 if any(isinstance(hook, _Hook) for hook in self._transformer._forward_pre_hooks.values()):
@@ -173,6 +196,7 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None:
         self._pass = None
+        _RUNNING.drop(self)
         self._exit.close()
 
     def recording(self, **described: Any) -> Recording:
@@ -210,6 +234,10 @@ class Recorder:
                 f"No forward pass of this {self._name} was recorded. Call the model itself, not its forward method, "
                 "inside the with statement and in the same thread."
             )
+        if self._sink is not None:
+            if noise_levels is not None or tokens is not None or attributes is not None:
+                raise RefamError("What describes a recording on disk is given to its store, before it is made.")
+            return [self._sink.recording(sorted(self._kernels))]
         arranged = arrange(self._done, self._branches, self._branch_order)
         items, steps = len(arranged), len(arranged[0])
         levels = [float("nan")] * steps if noise_levels is None else list(noise_levels)
@@ -235,7 +263,8 @@ class Recorder:
         if self._family is not None and self._family.remarks:
             described["remarks"] = list(self._family.remarks)
         if self._intervention is not None:
-            described["intervention"] = dataclasses.asdict(self._intervention)
+            fields = dataclasses.asdict(self._intervention)
+            described["intervention"] = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
         return described
 
     @property
@@ -258,12 +287,17 @@ class Recorder:
     def _start(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if threading.get_ident() != self._thread:
             raise OtherThreadError(self._name)
+        if self._intervention is not None:
+            self._intervention.check_gradient(self._transformer)
         batch = batch_size(arguments, named) if self._family is not None else None
-        sink = None if self._sink is None else self._sink.step(len(self._done), self._plan)
+        sink = None if self._sink is None else self._sink.step(len(self._done))
         self._pass = Pass(self._plan, batch, sink)
+        _RUNNING.drop(self)
+        _RUNNING.recorders.append(self)
 
     def _finish(self, *_: Any) -> None:
         done, self._pass = self._pass, None
+        _RUNNING.drop(self)
         if done is None:
             return
         done.close()
@@ -280,7 +314,7 @@ class Recorder:
             self._pass.leave_block(block)
 
     def _is_listening(self) -> bool:
-        return self._pass is not None and self._pass.running is not None
+        return self._pass is not None and self._pass.running is not None and _RUNNING.recorders[-1:] == [self]
 
     def _answer(self, call: AttentionCall, plain: Plain) -> torch.Tensor:
         """Decide the output of an attention call of a running block: the model's own, or the intervention's."""
@@ -288,15 +322,21 @@ class Recorder:
         block = self._pass.running
         role, layout = self._pass.count(block, call)
         intervened = self._intervention is not None and role != "other" and self._intervention.changes(block.index)
-        wanted = self._pass.wants(block, role)
-        if not (wanted or intervened):
-            return plain()
+        kept, wanted = self._pass.keeps(block, role), self._pass.wants(block, role)
+        if wanted and self._before is not None:
+            before, self._before = self._before, None
+            before(self._plan, call)
         if self._intervention is not None and intervened:
             call, attended, kernel = self._intervention.attend(call, plain, layout, role)
-        else:
+        elif wanted:
             chosen = choose_kernel(call)
             kernel, attended = chosen.name, chosen.attend(call, plain)
-        if wanted:
+        else:
+            if kept:
+                self._kernels.add(choose_kernel(call).name)
+            return plain()
+        if kept:
             self._kernels.add(kernel)
+        if wanted:
             self._pass.keep_attention(block, call, attended.lse)
         return attended.output

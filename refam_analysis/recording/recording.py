@@ -82,7 +82,7 @@ class Recording:
     @property
     def kept(self) -> tuple[str, ...]:
         """Names of the quantities that are here."""
-        return tuple(str(name) for name in self.dataset.data_vars)
+        return tuple(name for name in QUANTITIES if name in self.dataset.data_vars)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -118,6 +118,7 @@ class Recording:
         Raises:
             UnknownWordError: the prompt has no such word.
             QuantityMissingError: a block was not recorded.
+            RecordingIncompleteError: a block was to be recorded, but the run was interrupted.
         """
         dataset = self.dataset
         if words is not None:
@@ -127,7 +128,7 @@ class Recording:
             recorded = [int(number) for number in dataset["block"].values]
             missing = [number for number in wanted if number not in recorded]
             if missing:
-                raise QuantityMissingError(f"block {missing[0]}", f"recorded were the blocks {recorded}.")
+                raise self._no_block(missing[0], recorded)
             dataset = dataset.sel(block=wanted)
         return Recording(dataset)
 
@@ -141,7 +142,7 @@ class Recording:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{axis} {self.dataset.sizes.get(axis, 0)}" for axis in ("step", "branch", "block", "head"))
-        return f"<Recording of {self._subject()}: {sizes}; {', '.join(self.kept)}>"
+        return f"<Recording of {self._subject()}: {sizes}; {', '.join(self.kept)}{self._interruption()}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -150,7 +151,7 @@ class Recording:
             for name in self.kept
         )
         return (
-            f"<div><strong>Recording</strong> of {escape(self._subject())}"
+            f"<div><strong>Recording</strong> of {escape(self._subject())}{escape(self._interruption())}"
             f"<table><thead><tr><th>quantity</th><th>axes</th><th>size</th></tr></thead><tbody>{rows}</tbody></table>"
             "</div>"
         )
@@ -159,6 +160,23 @@ class Recording:
         prompt, model = self.attrs.get("prompt"), self.attrs.get("model", "a model")
         levels = ", ".join(f"{level:g}" for level in self.noise_levels)
         return f"{model}, {prompt!r}, noise level {levels}" if prompt else f"{model}"
+
+    def _interruption(self) -> str:
+        """Of a run that was interrupted, how much of it is here."""
+        if "complete_blocks" not in self.attrs:
+            return ""
+        complete = self.attrs["complete_blocks"]
+        total = len(complete) * len(self.attrs["block_types"])
+        return f"; interrupted, {sum(map(len, complete))} of {total} blocks are complete"
+
+    def _no_block(self, number: int, recorded: Sequence[int]) -> RefamError:
+        complete = self.attrs.get("complete_blocks", [])
+        if complete and str(number) in self.attrs["block_types"] and not any(number in step for step in complete):
+            return storage.RecordingIncompleteError(
+                f"Block {number} is not complete: the run was interrupted. {storage.RESUME}. Complete are the blocks "
+                f"{recorded}."
+            )
+        return QuantityMissingError(f"block {number}", f"recorded were the blocks {recorded}.")
 
     def _places_of(self, words: Sequence[str]) -> list[int]:
         wanted = {word.casefold() for word in words}
@@ -179,9 +197,11 @@ class Recording:
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Open a recording that was saved; arrays are read when they are used.
+    """Open a recording that was saved, or recorded into a store; arrays are read when they are used.
 
-    Every chunk carries a checksum, so a damaged one raises when it is read; a missing one raises here.
+    Every chunk carries a checksum, so a damaged one raises when it is read; a missing one raises here. A store whose
+    run was interrupted opens with its complete blocks; ``attrs["complete_blocks"]`` lists them, a list a step, and
+    what is not complete raises.
 
     Raises:
         RecordingNotFoundError: nothing is at the path.

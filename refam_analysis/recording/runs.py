@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.base import BatchError, Conditioning, DiffusionModel, ForwardInputs
+from refam_analysis.models.base import Conditioning, DiffusionModel, ForwardInputs
+from refam_analysis.models.family import BatchError
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import check_noise_level, denoising_levels, step
@@ -88,7 +89,7 @@ class Run:
         predicted = self.model.predicted(sample, mixture)
         if self.guidance is not None:
             conditional, unconditional = predicted.chunk(2)
-            predicted = unconditional + self.guidance * (conditional - unconditional)
+            predicted = self.model.guided(conditional, unconditional, self.guidance)
             mixture = mixture.chunk(2)[0]
         return step(self.model.schedule, mixture, predicted, noise_level=level, to=to)
 

@@ -86,5 +86,5 @@ def append_command(folder: Path, module: str, **options: Any) -> None:
         module: of this package.
         options: of the command.
     """
-    given = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    given = " ".join(f"--{name.replace('_', '-')} {value}".rstrip() for name, value in options.items())
     append_log(folder, {"model": module, "command": f"python -m refam_analysis.training.{module} {given}"})

@@ -216,19 +216,21 @@ class Trainer:
         batch: int,
         steps: int,
         minutes: float,
+        until: int | None = None,
         probe: Callable[[], dict[str, float]] | None = None,
         probe_every: int = 0,
     ) -> None:
         """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end.
 
-        What ``probe`` gives is logged every ``probe_every`` steps; 0 is never.
+        ``until`` stops at an earlier step, from which a later run goes on in the same schedule. What ``probe`` gives is
+        logged every ``probe_every`` steps; 0 is never.
         """
         end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
         logged = time.monotonic()
         progress = tqdm(total=steps, initial=self.step, desc="transformer", unit="step", mininterval=5)
         started, first = time.monotonic(), self.samples
         try:
-            while self.step < steps and time.monotonic() < end:
+            while self.step < min(steps, until or steps) and time.monotonic() < end:
                 recent.append(self.update(data, batch, steps))
                 progress.update()
                 if not math.isfinite(recent[-1]):
@@ -259,6 +261,7 @@ def main(
     batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
     steps: Annotated[int, typer.Option(help="Length of the learning-rate schedule, over all runs.")] = 8000,
     minutes: Annotated[float, typer.Option(help="Stop after this time.")] = 150.0,
+    until: Annotated[int | None, typer.Option(help="Stop at this step of the schedule.")] = None,
     peak: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of weights, noise, captions.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -268,14 +271,14 @@ def main(
     """Train the embedded diffusion transformer, or go on training it."""
     append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
                    minutes=minutes, peak=peak, seed=seed, device=device,
-                   **({"compile": ""} if compiled else {}))  # fmt: skip
+                   **({"until": until} if until else {}), **({"compile": ""} if compiled else {}))  # fmt: skip
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
     data = LatentScenes(out, vae, number=scenes, size=size, device=on)
     trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak,
                       compiled=compiled)  # fmt: skip
     look = partial(trainer.probe, vae)
-    trainer.run(data, batch=batch, steps=steps, minutes=minutes, probe=look, probe_every=probe_every)
+    trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look, probe_every=probe_every)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ reference is the whole softmax in float64, of the operands that a spy of its own
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import flux
+from families import (
+    cogvideox,
+    flux,
+    flux2,
+    hunyuan_video,
+    ltx_video,
+    mochi,
+    pixart,
+    qwen_image,
+    sana,
+    stable_diffusion_3,
+    wan,
+    z_image,
+)
 from families.case import FamilyCase
 from families.spy import spied
 from PIL import Image
@@ -25,7 +39,20 @@ from refam_analysis.models.registry import PIPELINES, TRANSFORMERS
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import QUANTITIES, Recorder, load_recording, record, record_batch
 
-CASES = [flux.CASE]
+CASES = [
+    flux.CASE,
+    hunyuan_video.CASE,
+    ltx_video.CASE,
+    cogvideox.CASE,
+    mochi.CASE,
+    wan.CASE,
+    flux2.CASE,
+    qwen_image.CASE,
+    z_image.CASE,
+    stable_diffusion_3.CASE,
+    pixart.CASE,
+    sana.CASE,
+]
 PROMPTS = [make_prompt("the red ring on the left", [".", "a"]), make_prompt("a blue square")]
 SHOWN = {
     "image": {"image_to_image": "map", "entropy_over_image": "entropy"},
@@ -188,10 +215,15 @@ def test_every_quantity_equals_plain_softmax(
 
 
 def key_calls(model: DiffusionModel, case: FamilyCase, kwargs: Mapping[str, Any], side: str) -> list[torch.Tensor]:
-    """Keys (item, head, key, channel) of the first block's calls in which this side has keys."""
-    roles = ("joint", side)
+    """Keys (item, head, key, channel) of the first block's calls in which this side has keys.
+
+    Where image keys have no softmax, the image's queries, which stand in the same order.
+    """
     calls = [call for block, call in spied(model, case, kwargs) if block == 0]
-    return [call["key"] for turn, call in enumerate(calls) if case.calls[0][turn % len(case.calls[0])] in roles]
+    roles = [case.calls[0][turn % len(case.calls[0])] for turn in range(len(calls))]
+    if side == "image" and not {"joint", "image"} & set(roles):
+        return [call["query"] for call in calls]
+    return [call["key"] for role, call in zip(roles, calls, strict=True) if role in ("joint", side)]
 
 
 def most_changed(before: list[torch.Tensor], after: list[torch.Tensor], item: int) -> int:
@@ -240,8 +272,6 @@ def test_a_marked_patch_is_where_the_layout_says(model: DiffusionModel, case: Fa
     inputs = model.inputs_of(latents, conditioning, noise_level=0.5)
     assert inputs.layout.grid == case.grid and case.grid[-1] != case.grid[-2]
     before = key_calls(model, case, inputs.kwargs, "image")
-    if not before:
-        pytest.skip("this family's image keys have no softmax to find them in")
     first = (0,) * (len(case.grid) - 1)
     for cell in (tuple(side - 1 for side in case.grid), (*first, 1), (*first[:-1], 1, 0)):
         step = [size // side for size, side in zip(latents.shape[2:], case.grid, strict=True)]
@@ -286,13 +316,14 @@ def test_words_are_at_the_positions_that_their_encoder_was_given(
     ids, tokens = case.encoder_ids(encoder_inputs(model), item), model.tokens(PROMPTS[item])
     assert [token.index for token in tokens] == list(range(len(tokens)))
     assert len(ids) == len(tokens) == inputs_of(model, case).layouts[item].text_length
-    tokenizers = [part for name, part in model.pipeline.components.items() if name.startswith("tokenizer") and part]
+    parts = [part for name, part in model.pipeline.components.items() if name.startswith("tokenizer") and part]
+    tokenizers = [getattr(part, "tokenizer", part) for part in parts]  # a processor has one
     named = [token for token in tokens if token.kind in ("content", "stop", "magnet", "punctuation")]
     assert {token.word for token in named} == {word.text for word in PROMPTS[item].words}
     for number, word in enumerate(PROMPTS[item].words):
         for encoder in {token.encoder for token in named}:
             places = [t.index for t in named if t.word_index == number and t.encoder == encoder]
-            pieces = ["".join(t.convert_ids_to_tokens([ids[i] for i in places])) for t in tokenizers]
+            pieces = ["".join(filter(None, t.convert_ids_to_tokens([ids[i] for i in places]))) for t in tokenizers]
             bare = {one.replace("▁", "").replace("Ġ", "").replace("</w>", "") for one in pieces}
             assert word.text in bare, (word, bare)
     assert {token.word for token in tokens if token.kind == "magnet"} == set(PROMPTS[item].magnets)
@@ -302,6 +333,8 @@ def same(ours: Any, theirs: Any) -> bool:
     if torch.is_tensor(theirs):
         ours = torch.as_tensor(ours)
         return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), atol=1e-4)
+    if isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[name], value) for name, value in theirs.items())
     if isinstance(theirs, list | tuple):
         return len(ours) == len(theirs) and all(same(one, other) for one, other in zip(ours, theirs, strict=True))
     return bool(ours == theirs)
@@ -313,14 +346,14 @@ NOT_COMPARED = ("hidden_states", "x", "return_dict", "attention_kwargs", "joint_
 def test_the_transformer_is_given_what_the_pipeline_gives_it(model: DiffusionModel, case: FamilyCase) -> None:
     """All arguments of diffusers' own first call, but for the latents themselves, which agree in shape."""
     calls: list[dict[str, Any]] = []
-    names = ("x", "t", "cap_feats")
+    names = list(inspect.signature(model.transformer.forward).parameters)
     handle = model.transformer.register_forward_pre_hook(
         lambda _, args, kwargs: calls.append({**dict(zip(names, args, strict=False)), **kwargs}), with_kwargs=True
     )
     with torch.no_grad():
         model.pipeline(
-            PROMPTS[0].text, num_inference_steps=2, output_type="latent", generator=torch.Generator().manual_seed(0),
-            **case.pipeline_call,
+            prompt=PROMPTS[0].text, num_inference_steps=2, output_type="latent",
+            generator=torch.Generator().manual_seed(0), **case.pipeline_call,
         )  # fmt: skip
     handle.remove()
     theirs = calls[0]

@@ -20,7 +20,8 @@ from refam_analysis.models import (
     NoiseLevelError,
     load_model,
 )
-from refam_analysis.models.flux import FluxModel, MissingPartError, image_ids, pack_latents
+from refam_analysis.models.family import MissingPartError
+from refam_analysis.models.flux import FluxModel, image_ids, pack_latents
 from refam_analysis.prompts import PromptTooLongError, make_prompt
 
 VARIANTS = [("tiny", False), ("tiny", True), ("kl", False), ("kl", True)]

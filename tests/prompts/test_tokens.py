@@ -185,3 +185,92 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
 
     with pytest.raises(SlowTokenizerError, match="Slow reports no character offsets"):
         align_tokens(make_prompt("ring"), Slow(), length=8, encoder="slow")
+
+
+# --- text around the prompt, and lower case ---
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_templates_tokens_are_told_from_the_prompts(name: str, tokenizers: Tokenizers) -> None:
+    prompt, template = make_prompt("the red ring", ["a"]), ("a large one: ", ". on the left")
+    tokenizer = tokenizers[name]
+    tokens = align_tokens(prompt, tokenizer, length=80, encoder=name, template=template)
+    ids = tokenizer(template[0] + prompt.text + template[1], padding="max_length", max_length=80)["input_ids"]
+    assert [token.index for token in tokens] == list(range(80))
+    own = [token for token in tokens if token.word_index is not None]
+    alone = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+    assert [ids[token.index] for token in own][-len(alone) + 1 :] == alone[1:]  # the first may have taken the space
+    assert {token.word_index: token.word for token in own} == {0: "the", 1: "red", 2: "ring", 3: "a"}
+    around = [token for token in tokens if token.kind == "template"]
+    assert {token.word for token in around} == {""} and {token.word_index for token in around} == {None}
+    assert {token.index < own[0].index for token in around} == {True, False}
+
+
+def test_a_prompt_too_long_for_its_template_names_the_words_and_the_room_that_is_left(tokenizers: Tokenizers) -> None:
+    prompt = make_prompt("the red circle")
+    with pytest.raises(PromptTooLongError, match="more than 3 tokens of the t5 encoder: 'circle' would be cut"):
+        align_tokens(prompt, tokenizers["t5"], length=6, encoder="t5", template=("a large one ", ""))
+    assert len(align_tokens(prompt, tokenizers["t5"], length=7, encoder="t5", template=("a large one ", ""))) == 7
+
+
+def test_a_template_longer_than_the_segment_leaves_no_room(tokenizers: Tokenizers) -> None:
+    with pytest.raises(PromptTooLongError, match="more than 0 tokens of the t5 encoder: 'the ring' would be cut"):
+        align_tokens(make_prompt("the ring"), tokenizers["t5"], length=2, encoder="t5", template=("a large one ", ""))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_lower_case_keeps_words_as_they_were_written(name: str, tokenizers: Tokenizers) -> None:
+    """The lower case of the first word has one character more than the word."""
+    prompt = make_prompt("İX The RING", ["A"])
+    tokens = align_tokens(prompt, tokenizers[name], length=60, encoder=name, lower_case=True)
+    own = [token for token in tokens if token.word_index is not None]
+    lowered = tokenizers[name](prompt.text.lower(), add_special_tokens=False)["input_ids"]
+    assert len(own) == len(lowered)
+    assert list(dict.fromkeys(token.word for token in own)) == ["İX", "The", "RING", "A"]
+    ring = "".join(token.text for token in own if token.word == "RING").replace("▁", "")
+    assert ring in ("ring", "Ġring")
+    assert own[-1].kind == "magnet"
+
+
+def test_special_tokens_that_a_template_writes_are_special_and_are_not_added_again(tokenizers: Tokenizers) -> None:
+    prompt, template = make_prompt("the ring"), ("</s> a ", " on</s>")
+    tokens = align_tokens(prompt, tokenizers["t5"], length=8, encoder="t5", template=template, add_special_tokens=False)
+    expected = ["special", "template", "stop", "content", "template", "special", "padding", "padding"]
+    assert [token.kind for token in tokens] == expected
+    with_its_own = align_tokens(prompt, tokenizers["t5"], length=8, encoder="t5", template=template)
+    assert [token.kind for token in with_its_own][5:] == ["special", "special", "padding"]
+
+
+def test_padding_to_the_left_moves_the_template_and_the_prompt(tokenizers: Tokenizers) -> None:
+    tokens = align_tokens(make_prompt("a b"), tokenizers["bytes"], length=9, encoder="bytes", template=("xx", "y"))
+    assert [token.kind for token in tokens] == [
+        *["padding"] * 3, "template", "template", "stop", "content", "content", "template",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize(
+    "template", [("the ", " ring"), ("the ", ""), ("bl", "ue")], ids=["both", "before", "one-word"]
+)
+def test_an_empty_prompt_is_the_template_alone(name: str, tokenizers: Tokenizers, template: tuple[str, str]) -> None:
+    tokens = align_tokens(Prompt(""), tokenizers[name], length=20, encoder=name, template=template)
+    assert {token.kind for token in tokens} - {"special"} == {"template", "padding"}
+    alone = tokenizers[name]("".join(template), add_special_tokens=False)["input_ids"]
+    assert sum(token.kind == "template" for token in tokens) == len(alone)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@given(expression=st.text(min_size=1, max_size=25), before=st.sampled_from(["", "a large one: ", "(", "¿é"]))
+def test_alignment_holds_for_any_text_in_a_template(
+    name: str, tokenizers: Tokenizers, expression: str, before: str
+) -> None:
+    prompt = prompt_of(expression, ["."])
+    tokens = align_tokens(prompt, tokenizers[name], length=300, encoder=name, template=(before, "! on"))
+    own = [token.index for token in tokens if token.word_index is not None]
+    around = [token.index for token in tokens if token.kind == "template"]
+    assert [tokens[i].word_index for i in own] == sorted(tokens[i].word_index or 0 for i in own)
+    assert all(tokens[i].word == prompt.words[tokens[i].word_index or 0].text for i in own)
+    assert not any(own[0] < index < own[-1] for index in around)
+    assert any(index > own[-1] for index in around)
+    if before.strip():
+        assert any(index < own[0] for index in around)

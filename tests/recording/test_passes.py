@@ -64,8 +64,9 @@ def test_a_second_call_in_a_block_is_named() -> None:
         "pooled_projections": torch.randn(1, 8),
         "timestep": torch.tensor([500.0]),
     }
-    with Recorder(model, TokenLayout(text=slice(16, 19), image=slice(0, 16), grid=(4, 4))):
-        with pytest.raises(MissedAttentionError, match="Block 1 .* made 2 attention calls"):
+    layout = TokenLayout(text=slice(16, 19), image=slice(0, 16), grid=(4, 4))
+    with Recorder(model, layout, calls=("joint",)):
+        with pytest.raises(MissedAttentionError, match="Block 1 .* made 2 attention calls where 1 was expected"):
             model(**arguments)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,16 @@ from diffusers import AutoencoderTiny, FluxPipeline
 
 from refam_analysis.models import load_model
 from refam_analysis.prompts import make_prompt
-from refam_analysis.training.data import LatentScenes
-from refam_analysis.training.dit import Configuration, Trainer, image_positions, learning_rate, pack
+from refam_analysis.scenes import Scene, SceneObject
+from refam_analysis.training.data import LatentScenes, training_scenes
+from refam_analysis.training.dit import (
+    Configuration,
+    Trainer,
+    flow_matching_loss,
+    image_positions,
+    learning_rate,
+    pack,
+)
 from refam_analysis.training.export import export
 
 CPU = torch.device("cpu")
@@ -68,6 +78,45 @@ def test_the_loss_falls(run_folder: Path, data: LatentScenes) -> None:
 def test_a_run_stops_at_its_last_step_and_leaves_a_checkpoint(run_folder: Path, data: LatentScenes) -> None:
     trainer(run_folder).run(data, batch=2, steps=3, minutes=5)
     assert trainer(run_folder).step == 3
+
+
+def test_a_run_that_stops_early_goes_on_in_the_same_schedule(run_folder: Path, data: LatentScenes) -> None:
+    trainer(run_folder).run(data, batch=2, steps=4, minutes=5, until=2)
+    resumed = trainer(run_folder)
+    assert resumed.step == 2
+    resumed.run(data, batch=2, steps=4, minutes=5)
+    assert trainer(run_folder).step == 4
+
+
+def test_more_tokens_are_given_more_noise() -> None:
+    """The logarithm of the odds of a noise level rises by that of the grid's side."""
+    levels: dict[int, torch.Tensor] = {}
+
+    def note(noisy: torch.Tensor, level: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        levels[noisy.shape[1]] = level
+        return noisy
+
+    for side in (8, 12):
+        latents = torch.zeros(500, 4, 2 * side, 2 * side)
+        flow_matching_loss(note, latents, torch.zeros(1), torch.Generator().manual_seed(0))
+    shift = torch.logit(levels[144]) - torch.logit(levels[64])
+    torch.testing.assert_close(shift, torch.full_like(shift, math.log(1.5)), atol=1e-4, rtol=0)
+    assert levels[64].median().item() == pytest.approx(0.6, abs=0.05)
+
+
+def test_every_other_training_scene_needs_more_than_one_attribute() -> None:
+    scenes = training_scenes(40, 32)
+    for scene in scenes[1::2]:
+        first, second = (set(vars(item).items()) for item in sorted_by_likeness(scene))
+        shared = {name for name, _ in first & second}
+        assert ("colour" in shared) != ("shape" in shared)
+    assert any(len(scene.objects) == 1 for scene in scenes[::2])
+
+
+def sorted_by_likeness(scene: Scene) -> tuple[SceneObject, SceneObject]:
+    """The two objects that share a colour or a shape."""
+    pairs = itertools.combinations(scene.objects, 2)
+    return next(pair for pair in pairs if (pair[0].colour == pair[1].colour) != (pair[0].shape == pair[1].shape))
 
 
 def test_the_exported_folder_gives_the_velocity_that_was_trained(run_folder: Path, data: LatentScenes) -> None:

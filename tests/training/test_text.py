@@ -9,8 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
+from refam_analysis.prompts import DEFAULT_MAGNETS, STOP_WORDS
 from refam_analysis.training.data import strew
-from refam_analysis.training.text import make_clip_tokenizer, make_t5_encoder, share_case
+from refam_analysis.training.text import (
+    empty_words,
+    make_clip_tokenizer,
+    make_t5_encoder,
+    scene_words,
+    share_case,
+)
 from refam_analysis.weights import embedded_folder
 
 
@@ -71,3 +78,13 @@ def test_scene_words_are_whole_tokens_of_a_newly_made_tokenizer() -> None:
     made = make_clip_tokenizer()
     words = ["the", "small", "red", "ring", "on", "the", "left", "."]
     assert made.tokenize("The small red ring on the left.") == [f"{word}</w>" for word in words]
+
+
+@pytest.mark.parametrize("magnet", DEFAULT_MAGNETS)
+def test_every_default_magnet_is_one_token(t5: T5Tokenizer, magnet: str) -> None:
+    assert len(t5.tokenize(magnet)) == 1
+
+
+def test_empty_words_name_nothing_in_a_scene() -> None:
+    assert not set(empty_words()) & (set(scene_words()) - STOP_WORDS)
+    assert {"black", "the", "crimson"} <= set(empty_words())

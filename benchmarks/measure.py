@@ -1,0 +1,116 @@
+"""How things are measured here: time in interleaved rounds, memory in a process of its own for each thing."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from tqdm.auto import tqdm
+
+Work = Callable[[], object]
+
+
+def interleaved(works: Mapping[str, Work], *, rounds: int, seed: int = 0, warm_up: int = 1) -> pd.DataFrame:
+    """Time several things in turn, in another order every round, so that a slow minute of the machine hits them all.
+
+    Args:
+        works: by name.
+        rounds: how often each.
+        seed: of the orders.
+        warm_up: rounds that do not count.
+
+    Returns:
+        A row a measurement: ``name``, ``round``, ``seconds``.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    names = list(works)
+    for number in tqdm(range(-warm_up, rounds), desc="rounds", mininterval=5):
+        for place in rng.permutation(len(names)):
+            gc.collect()
+            _wait()
+            start = time.perf_counter()
+            kept = works[names[place]]()
+            _wait()
+            if number >= 0:
+                rows.append({"name": names[place], "round": number, "seconds": time.perf_counter() - start})
+            del kept
+    return pd.DataFrame(rows)
+
+
+def ratios(times: pd.DataFrame, *, against: str, confidence: float = 0.95) -> pd.DataFrame:
+    """Medians of the times, and of their ratios to one of them, taken round by round.
+
+    Args:
+        times: from :func:`interleaved`.
+        against: name of what the others are compared with.
+        confidence: of the intervals, by the bootstrap over rounds (BCa).
+
+    Returns:
+        A row a name, in the order of the table: ``seconds``, ``ratio``, ``low``, ``high``, ``rounds``.
+    """
+    wide = times.pivot(index="round", columns="name", values="seconds")
+    rows = []
+    for name in times["name"].drop_duplicates():
+        ratio = (wide[name] / wide[against]).to_numpy()
+        low, high = 1.0, 1.0
+        if np.ptp(ratio) > 0:
+            found = stats.bootstrap((ratio,), np.median, confidence_level=confidence, method="percentile", rng=0)
+            low, high = found.confidence_interval
+        rows.append(
+            {"name": name, "seconds": float(wide[name].median()), "ratio": float(np.median(ratio)), "low": float(low),
+             "high": float(high), "rounds": len(ratio)}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def peak_of(work: Work) -> int:
+    """Bytes that memory in use rises by, at most, while something runs: of the GPU where there is one.
+
+    On a CPU the peak of the resident memory, which Linux resets on request; so each thing is measured in a process of
+    its own, or memory that an earlier one left to the allocator would not be counted.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        _wait()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        kept = work()
+        _wait()
+        del kept
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    kept = work()
+    peak = _status("VmHWM")
+    del kept
+    return peak - before
+
+
+def in_own_process(module: str, *arguments: str) -> Any:
+    """What ``python -m module arguments`` prints as JSON in its last line."""
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _status(entry: str) -> int:
+    """An entry of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{entry}:"))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,154 @@
+"""What recording costs: ``python -m benchmarks.recording run`` measures it and writes ``results/recording-cost``.
+
+Time is measured in interleaved rounds, as ratios to the plain forward pass of the same round; memory in a process of
+its own for each variant; both for a FLUX-shaped transformer with random weights, on a GPU in all of FLUX.1's real
+geometry. On two cores it takes about half an hour and wants the machine for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+
+from benchmarks.measure import in_own_process, interleaved, peak_of, ratios
+from benchmarks.variants import VARIANTS, Geometry, make_subject, streamed, works
+from refam_analysis.experiments.provenance import Stopwatch, write_result
+
+NAME = "recording-cost"
+SIZES = {
+    "cpu": {1536: Geometry(), 2560: Geometry(text=535, side=45)},
+    "cuda": {
+        1536: Geometry(double=19, single=38, heads=24),
+        4608: Geometry(double=19, single=38, heads=24, side=64),
+    },
+}
+"""Geometries by device and number of tokens."""
+
+SCALING = (512, 1024, 2048, 4096, 8192)
+SCALED = ["plain", "maps", "maps, softmax in chunks", "maps, whole softmax", "summaries", "summaries, whole softmax"]
+MODULE = "benchmarks.recording"
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype() -> torch.dtype:
+    return torch.bfloat16 if _device() == "cuda" else torch.float32
+
+
+def _scaled(tokens: int) -> Geometry:
+    """A third of the tokens are text; two blocks, so that the longest sequence takes seconds."""
+    side = round((tokens * 2 / 3) ** 0.5)
+    return Geometry(double=1, single=1, text=tokens - side**2, side=side)
+
+
+def _geometry(tokens: int, scaling: bool) -> Geometry:
+    return _scaled(tokens) if scaling else SIZES[_device()][tokens]
+
+
+@app.command()
+def peak(tokens: int, variant: str, scaling: bool = False) -> None:
+    """Print the peak memory of one variant as JSON; meant for a process of its own."""
+    subject = make_subject(_geometry(tokens, scaling), device=_device(), dtype=_dtype())
+    work = streamed if variant == "full to disk" else VARIANTS[variant]
+    subject.run()
+    print(json.dumps({"peak": peak_of(lambda: work(subject))}))
+
+
+def _peaks(tokens: int, names: list[str], *, scaling: bool = False) -> pd.DataFrame:
+    """Bytes that each variant needs beyond what the plain pass does."""
+    flags = ["--scaling"] if scaling else []
+    found = {name: in_own_process(MODULE, "peak", str(tokens), name, *flags)["peak"] for name in names}
+    rows = [{"name": name, "peak": value, "extra": value - found["plain"]} for name, value in found.items()]
+    return pd.DataFrame(rows)
+
+
+def _kept(geometry: Geometry, name: str) -> int:
+    """Bytes of what a variant of ours keeps, float32."""
+    pairs = geometry.text * geometry.side**2
+    a_head = {"maps": 2 * pairs, "summaries": 5 * geometry.tokens, "full to disk": geometry.tokens**2}
+    numbers = sum(size for kept, size in a_head.items() if kept in name)
+    return 4 * numbers * geometry.heads * (geometry.double + geometry.single)
+
+
+def _costs(tokens: int, rounds: int) -> pd.DataFrame:
+    """Time and memory of every variant at one size."""
+    geometry, names = _geometry(tokens, False), list(VARIANTS)
+    subject = make_subject(geometry, device=_device(), dtype=_dtype())
+    times = ratios(interleaved(works(subject, names), rounds=rounds), against="plain")
+    table = times.merge(_peaks(tokens, names), on="name")
+    return table.assign(tokens=tokens, kept=[_kept(geometry, name) for name in table["name"]])
+
+
+def _streaming(tokens: int, rounds: int) -> pd.DataFrame:
+    """The whole attention to disk: seconds, beside a plain pass and beside writing as many bytes plainly."""
+    geometry = _geometry(tokens, False)
+    subject = make_subject(geometry, device=_device(), dtype=_dtype())
+    size = _kept(geometry, "full to disk")
+    works = {"plain": subject.run, "full to disk": lambda: streamed(subject), "plain write": lambda: _write(size)}
+    table = ratios(interleaved(works, rounds=rounds), against="plain")
+    return table.merge(_peaks(tokens, ["plain", "full to disk"]), on="name", how="left").assign(
+        tokens=tokens, kept=size
+    )
+
+
+def _write(size: int) -> None:
+    """As many bytes as the attention has, in pieces of 8 MiB, synchronised at the end."""
+    piece, path = os.urandom(2**23), ".benchmark-bytes"
+    try:
+        with open(path, "wb") as file:
+            for start in range(0, size, len(piece)):
+                file.write(piece[: size - start])
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        os.unlink(path)
+
+
+def _scaling(rounds: int) -> pd.DataFrame:
+    """Time and memory against the number of tokens."""
+    parts = []
+    for tokens in SCALING:
+        subject = make_subject(_scaled(tokens), device=_device(), dtype=_dtype())
+        table = ratios(interleaved(works(subject, SCALED), rounds=rounds), against="plain")
+        parts.append(table.merge(_peaks(tokens, SCALED, scaling=True), on="name").assign(tokens=tokens))
+    return pd.concat(parts, ignore_index=True)
+
+
+@app.command()
+def run(
+    rounds: Annotated[int, typer.Option(help="Rounds for each size.")] = 15,
+    scaling_rounds: Annotated[int, typer.Option(help="Rounds for each number of tokens of the scaling plot.")] = 5,
+) -> None:
+    """Measure everything, write the result and print the table."""
+    watch, sizes = Stopwatch(), SIZES[_device()]
+    costs = pd.concat([_costs(tokens, rounds) for tokens in sizes], ignore_index=True)
+    streaming = pd.concat([_streaming(tokens, max(3, rounds // 3)) for tokens in sizes], ignore_index=True)
+    configuration: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if _device() == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "dtype": str(_dtype()),
+        "rounds": rounds,
+        "scaling_rounds": scaling_rounds,
+        "geometries": {tokens: asdict(geometry) for tokens, geometry in sizes.items()},
+    }
+    provenance = watch.provenance(f"python -m {MODULE} run --rounds {rounds}", configuration, weights={})
+    tables = {"costs": costs, "streaming": streaming, "scaling": _scaling(scaling_rounds)}
+    name = NAME if _device() == "cpu" else f"{NAME}-gpu"
+    write_result(name, tables, provenance)
+    shown = {"ratio": "{:.3f}".format, "low": "{:.3f}".format, "high": "{:.3f}".format, "seconds": "{:.2f}".format}
+    for title, table in tables.items():
+        print(f"\n{title}\n{table.to_string(index=False, formatters=shown)}")
+
+
+if __name__ == "__main__":
+    app()
