@@ -22,6 +22,9 @@ from refam_analysis.errors import RefamError
 LOWEST_BIAS = -1e3
 """A query must have some key whose bias is at least this, or none but -inf."""
 
+OUTSIDE_GRAPHS = "attention is recorded outside compiled graphs; compile without fullgraph=True, or not at all"
+"""What torch.compile is told where it may not go on: a graph ends before recording, and another begins behind it."""
+
 
 class UnsupportedAttentionError(RefamError, NotImplementedError):
     """An attention call whose probabilities the recorder cannot state exactly."""
@@ -239,7 +242,7 @@ class AttentionMode(TorchFunctionMode):
             return self._hear(func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
-    @torch.compiler.disable
+    @torch.compiler.disable(reason=OUTSIDE_GRAPHS)
     def _hear(self, func: Callable[..., torch.Tensor], args: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
         """Answer an attention call. Under torch.compile the graph ends before it and goes on behind it."""
         if not self._listening():

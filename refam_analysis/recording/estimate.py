@@ -26,7 +26,7 @@ from refam_analysis.recording.labels import COMMON_AXES
 from refam_analysis.recording.plans import Heads, Plan, Results
 from refam_analysis.recording.quantities import check_names
 from refam_analysis.recording.record import keep_of
-from refam_analysis.recording.recorder import Recorder
+from refam_analysis.recording.recorder import NothingRecordedError, Recorder
 from refam_analysis.recording.runs import Run, noise_levels
 from refam_analysis.recording.sizes import held_bytes, readable, whole_bytes, working_bytes
 from refam_analysis.recording.storage import encoding
@@ -191,6 +191,10 @@ class _Discard:
     def has(self, place: int) -> bool:
         """Everything is still to be recorded."""
         return False
+
+    def recording(self, kernels: Sequence[str]) -> NoReturn:
+        """There is none."""
+        raise NothingRecordedError("This pass was run for its time alone.")
 
     def write(self, place: int, results: Sequence[Results]) -> None:
         """Compress the first block in memory, and drop it."""

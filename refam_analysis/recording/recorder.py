@@ -23,7 +23,7 @@ from refam_analysis.models.layout import Role, TokenLayout
 from refam_analysis.models.registry import family_of
 from refam_analysis.prompts.tokens import Token
 from refam_analysis.recording.assembly import arrange, assemble
-from refam_analysis.recording.attention_calls import AttentionCall, AttentionMode, Plain
+from refam_analysis.recording.attention_calls import OUTSIDE_GRAPHS, AttentionCall, AttentionMode, Plain
 from refam_analysis.recording.interventions import Intervention
 from refam_analysis.recording.kernels import choose_kernel
 from refam_analysis.recording.passes import BatchChangedError, Pass
@@ -82,7 +82,7 @@ class _Hook:
         self.recorder = recorder
         self._method = method
 
-    @torch.compiler.disable
+    @torch.compiler.disable(reason=OUTSIDE_GRAPHS)
     def __call__(self, module: nn.Module, *given: Any) -> None:
         self._method(*given)
 
@@ -93,7 +93,7 @@ class _BlockHook:
     def __init__(self, method: Callable[[Block], None], block: Block) -> None:
         self._method, self._block = method, block
 
-    @torch.compiler.disable
+    @torch.compiler.disable(reason=OUTSIDE_GRAPHS)
     def __call__(self, module: nn.Module, *_: Any) -> None:
         self._method(self._block)
 

@@ -152,7 +152,7 @@ def chunks_of(array: zarr.Array, start: tuple[int, ...]) -> list[Path]:
     """Where the chunks of one step, branch and block are, relative to the array."""
     rest = range(len(start), array.ndim)
     counts = [range(-(-array.shape[axis] // array.chunks[axis])) for axis in rest]
-    return [Path(array.metadata.encode_chunk_key((*start, *place))) for place in product(*counts)]  # type: ignore[union-attr]
+    return [Path(array.metadata.encode_chunk_key((*start, *place))) for place in product(*counts)]
 
 
 def _open_group(path: Path) -> zarr.Group:
