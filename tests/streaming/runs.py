@@ -1,6 +1,6 @@
-"""Run as a program: records into stores, and has each run killed at another moment, by SIGKILL.
+"""The run that the tests of stores interrupt; as a program, has it killed at many moments, by SIGKILL.
 
-    python killed_runs.py MODEL FOLDER flush 3 9 27 ... time 0.1 0.2 ...
+    python runs.py MODEL FOLDER flush 3 9 27 ... time 0.1 0.2 ...
 
 ``flush n``: when for the nth time something has been written and is waited for. ``time s``: after so many seconds,
 while every block is slowed. One process loads the model, and forks for every run.
@@ -17,18 +17,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+import xarray as xr
 
 from refam_analysis.models import DiffusionModel, find_blocks, load_model
 from refam_analysis.recording import Recording, record, store
 
+SENTENCE = "the red circle"
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
 
 def recorded(model: DiffusionModel, **options: Any) -> Recording:
-    """The run that is killed: two steps of four blocks, two branches."""
-    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    return record(
-        model, picture, "the red circle", noise_level=0.8, steps=2, guidance=2.0, keep=["full", "entropy"], **options
-    )
+    """Two steps of four blocks, two branches."""
+    settings = {"noise_level": 0.8, "steps": 2, "guidance": 2.0, "keep": ["full", "entropy"], **options}
+    return record(model, picture(), SENTENCE, **settings)
+
+
+class Stopped(Exception):
+    """Ends a run in its middle."""
+
+
+def interrupted(model: DiffusionModel, path: Path, *, before: int) -> None:
+    """Stop a run before its block number ``before``, counted over both steps."""
+    left = [before]
+
+    def stop(*_: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stopped
+
+    handles = [block.module.register_forward_pre_hook(stop) for block in find_blocks(model.transformer)]
+    with pytest.raises(Stopped):
+        recorded(model, store=path)
+    for handle in handles:
+        handle.remove()
+
+
+def assert_same(found: Recording, expected: Recording) -> None:
+    xr.testing.assert_identical(found.dataset.load(), expected.dataset.load())
+    assert found.attrs == expected.attrs
+    assert repr(found) == repr(expected)
+    assert found.tokens == expected.tokens
+
+
+def nbytes(recording: Recording) -> int:
+    """Bytes of the quantities."""
+    return sum(array.nbytes for array in recording.dataset.data_vars.values())
+
+
+def written(path: Path) -> dict[str, int]:
+    """When each chunk was written."""
+    return {str(file.relative_to(path)): file.stat().st_mtime_ns for file in path.rglob("*/c/**/*") if file.is_file()}
 
 
 def _forked(run: Callable[[], object], seconds: float | None = None) -> None:

@@ -1,0 +1,1 @@
+"""What the tests of recordings on disk share: a run, and its interruptions."""
