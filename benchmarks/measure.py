@@ -62,7 +62,7 @@ def ratios(times: pd.DataFrame, *, against: str, confidence: float = 0.95) -> pd
     rows = []
     for name in times["name"].drop_duplicates():
         ratio = (wide[name] / wide[against]).to_numpy()
-        low, high = 1.0, 1.0
+        low = high = ratio[0]
         if np.ptp(ratio) > 0:
             found = stats.bootstrap((ratio,), np.median, confidence_level=confidence, method="percentile", rng=0)
             low, high = found.confidence_interval

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from refam_analysis.recording.store import RecordingStore
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.measure import Work
 from refam_analysis.models import TokenLayout
 from refam_analysis.recording import Recorder
+from refam_analysis.recording.store import RecordingStore
 
 MAPS = ("text_to_image", "image_to_text")
 SUMMARIES = ("entropy", "received_from_text", "received_from_image", "uniformity_from_text", "uniformity_from_image")
@@ -74,15 +74,16 @@ class Subject:
 def make_subject(geometry: Geometry, *, device: str, dtype: torch.dtype, seed: int = 0) -> Subject:
     """Random weights and inputs."""
     torch.manual_seed(seed)
+    side = geometry.side
     with torch.device(device):
         transformer = FluxTransformer2DModel(
             in_channels=64, num_layers=geometry.double, num_single_layers=geometry.single, attention_head_dim=128,
             num_attention_heads=geometry.heads, joint_attention_dim=512, pooled_projection_dim=128,
             axes_dims_rope=(16, 56, 56),
         ).to(dtype).eval()  # fmt: skip
-        ids = torch.cartesian_prod(torch.zeros(1), torch.arange(geometry.side), torch.arange(geometry.side))
+        ids = torch.cartesian_prod(torch.zeros(1), torch.arange(float(side)), torch.arange(float(side)))
         arguments = {
-            "hidden_states": torch.randn(1, geometry.side**2, 64, dtype=dtype),
+            "hidden_states": torch.randn(1, side**2, 64, dtype=dtype),
             "encoder_hidden_states": torch.randn(1, geometry.text, 512, dtype=dtype),
             "pooled_projections": torch.randn(1, 128, dtype=dtype),
             "timestep": torch.tensor([0.6], dtype=dtype),
@@ -102,9 +103,10 @@ def recorded(subject: Subject, keep: tuple[str, ...]) -> object:
 def streamed(subject: Subject, keep: tuple[str, ...] = ("full",)) -> object:
     """This library's recorder, written to disk block by block."""
     with tempfile.TemporaryDirectory(dir=".", prefix=".benchmark-") as folder:
-        sink = RecordingStore.create(Path(folder) / "run.zarr", noise_levels=[0.6])
-        with Recorder(subject.transformer, subject.geometry.layout, keep=keep, sink=sink):
+        sink = RecordingStore(Path(folder) / "run.zarr", noise_levels=[0.6])
+        with Recorder(subject.transformer, subject.geometry.layout, keep=keep, sink=sink) as recorder:
             subject.run()
+        recorder.recording()
     return None
 
 

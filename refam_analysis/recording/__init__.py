@@ -3,8 +3,8 @@
 `record` composes a model with a :class:`Recorder` and says which passes run (`runs`). The Recorder decides what it
 keeps (`plans`, `quantities`), listens to a bare transformer through hooks (`passes`) and a function mode
 (`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and reduces the attention without ever
-holding it (`reductions`, `chunks`); it can change the attention meanwhile (`interventions`). What comes out is a
-:class:`Recording` (`assembly`, `recording`, `labels`, `storage`), in memory or written to disk block by block
+holding it (`reductions`, `chunks`, `precision`); it can change the attention meanwhile (`interventions`). What comes
+out is a :class:`Recording` (`assembly`, `recording`, `labels`, `storage`), in memory or written to disk block by block
 (`store`). `estimate` says before what it will take (`sizes`). What it means is the business of `analysis`.
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode, _len_torch_function_stack, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 from torch.utils._pytree import tree_map
 
 from refam_analysis.errors import RefamError
@@ -227,12 +227,13 @@ class AttentionMode(TorchFunctionMode):
         self._listening = listening
 
     def __exit__(self, *_: Any) -> None:
-        others: list[TorchFunctionMode] = []
-        for _place in range(_len_torch_function_stack()):
-            if (mode := _pop_mode()) is self:
-                break
-            others.append(mode)
-        for mode in reversed(others):
+        stack = _get_current_function_mode_stack()
+        if self not in stack:  # left in another thread than it was entered in
+            return
+        above = stack[stack.index(self) + 1 :]
+        for _mode in (self, *above):
+            _pop_mode()
+        for mode in above:
             _push_mode(mode)
 
     def __torch_function__(

@@ -33,7 +33,8 @@ class MissedAttentionError(RefamError, RuntimeError):
         else:
             reason = (
                 "Use PyTorch's own attention: transformer.set_attention_backend('native'), no attention processor "
-                "that computes its softmax by hand, no compiled graph, and no skipped layers."
+                "that computes its softmax by hand, no cache of earlier steps (transformer.disable_cache()), and no "
+                "skipped layers."
             )
         verb = "was" if expected == 1 else "were"
         super().__init__(

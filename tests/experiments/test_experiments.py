@@ -198,7 +198,7 @@ def test_no_picture_is_compared_with_its_own_item(drawn: Result) -> None:
 
 
 def test_some_pictures_can_be_judged_again(drawn: Result, model: DiffusionModel) -> None:
-    test = generation.GenerationTest(captions=6, steps=3, guidance=3.0)
+    test = generation.GenerationTest(captions=6, steps=3, guidance=model.defaults.guidance)
     again = generation.judge(model, test, 3, 2)
     rows = drawn["pictures"].iloc[3:5].drop(columns="other_colour").reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, again, atol=0.02)

@@ -21,12 +21,10 @@ def layout() -> TokenLayout:
     return TokenLayout(text=TEXT, image=IMAGE, grid=GRID)
 
 
-@pytest.fixture
-def transformer() -> FluxTransformer2DModel:
-    """Two double-stream and three single-stream blocks, two heads of 16, random weights, none of them zero."""
+def _flux(double: int, single: int) -> FluxTransformer2DModel:
     torch.manual_seed(1)
     model = FluxTransformer2DModel(
-        in_channels=8, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+        in_channels=8, num_layers=double, num_single_layers=single, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=12, pooled_projection_dim=6, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     for name, weights in model.named_parameters():
@@ -35,8 +33,20 @@ def transformer() -> FluxTransformer2DModel:
 
 
 @pytest.fixture
+def transformer() -> FluxTransformer2DModel:
+    """Two double-stream and three single-stream blocks, two heads of 16, random weights, none of them zero."""
+    return _flux(2, 3)
+
+
+@pytest.fixture
+def small_transformer() -> FluxTransformer2DModel:
+    """The same with one block of each kind, for what takes its time with every block."""
+    return _flux(1, 1)
+
+
+@pytest.fixture
 def inputs() -> Callable[..., dict[str, torch.Tensor]]:
-    """``inputs(batch=1, seed=0)``: arguments for ``transformer`` that fit ``layout``."""
+    """``inputs(batch=1, seed=0)``: arguments for either transformer that fit ``layout``."""
 
     def make(batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from refam_analysis.recording.attention_calls import AttentionCall, read_call
-from refam_analysis.recording.kernels import KERNELS, Kernel, choose_kernel
+from refam_analysis.recording.attention_calls import AttentionCall, Plain, read_call, run_call
+from refam_analysis.recording.kernels import (
+    KERNELS,
+    Attended,
+    Compared,
+    Kernel,
+    _aligned,
+    choose_kernel,
+    exact_lse,
+)
 
 BY_NAME = {kernel.name: kernel for kernel in KERNELS}
 
@@ -117,9 +126,119 @@ def test_the_fallback_serves_what_pytorch_would_not_send_to_the_fused_kernel(ope
         assert choose_kernel(read_call(**operands())).name == "chunked"
 
 
-@pytest.mark.parametrize("kernel", KERNELS[:1] + KERNELS[2:], ids=str)
+@pytest.mark.parametrize("kernel", [BY_NAME["fused-cpu"], BY_NAME["chunked"]], ids=str)
 def test_a_float64_model_is_answered_in_float64(operands: Operands, kernel: Kernel) -> None:
     arguments = operands(dtype=torch.float64)
     call = read_call(**arguments)
     lse = kernel.attend(call, lambda: arguments["query"]).lse
     torch.testing.assert_close(lse, expected_lse(call), atol=1e-12, rtol=1e-12)
+
+
+def test_the_gradient_of_a_mask_is_not_lost(operands: Operands) -> None:
+    arguments = operands(mask="bias")
+    mask = arguments["attn_mask"].requires_grad_()
+    expected = functional.scaled_dot_product_attention(**arguments)
+    call = read_call(**arguments)
+    found = choose_kernel(call).attend(call, lambda: functional.scaled_dot_product_attention(**arguments)).output
+    assert torch.equal(found, expected)
+    gradients = [torch.autograd.grad(output.square().sum(), mask)[0] for output in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+# --- kernels that have to show that they are right, as those of a GPU ------------------------------------------------
+
+
+def compared(attend: Callable[[AttentionCall, Plain], Attended]) -> tuple[Compared, list[AttentionCall]]:
+    """Such a kernel, and the calls that it has answered."""
+    answered: list[AttentionCall] = []
+
+    def noting(call: AttentionCall, plain: Plain) -> Attended:
+        answered.append(call)
+        return attend(call, plain)
+
+    return Compared(lambda call: True, noting), answered
+
+
+def by_the_plain_formula(call: AttentionCall, plain: Plain) -> Attended:
+    with sdpa_kernel(SDPBackend.MATH):
+        return Attended(run_call(call), exact_lse(call))
+
+
+def with_the_lse_of_half_precision(call: AttentionCall, plain: Plain) -> Attended:
+    return Attended(*torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(call.query, call.key, call.value))
+
+
+def with_padding(call: AttentionCall, plain: Plain) -> Attended:
+    return Attended(plain(), functional.pad(exact_lse(call), (0, 3)))
+
+
+def with_a_wrong_last_row(call: AttentionCall, plain: Plain) -> Attended:
+    lse = exact_lse(call)
+    lse[:, :, -1] += 1e-4
+    return Attended(plain(), lse)
+
+
+def test_a_right_kernel_is_compared_once_for_every_kind_of_call(operands: Operands) -> None:
+    serves, answered = compared(BY_NAME["fused-cpu"].attend)
+    first, other = read_call(**operands(33)), read_call(**operands(40))
+    assert serves(first) and serves(first) and len(answered) == 1
+    assert serves(other) and len(answered) == 2
+    assert serves(read_call(**operands(33), is_causal=True)) and len(answered) == 3
+    assert serves(read_call(**operands(33, mask="bias"))) and len(answered) == 4
+
+
+@pytest.mark.parametrize(
+    ("attend", "dtype"),
+    [
+        (by_the_plain_formula, torch.float32),
+        (with_the_lse_of_half_precision, torch.bfloat16),
+        (with_padding, torch.float32),
+        (with_a_wrong_last_row, torch.float32),
+        (BY_NAME["flash-cuda"].attend, torch.float16),
+        (BY_NAME["efficient-cuda"].attend, torch.float32),
+    ],
+    ids=["another-output", "another-lse", "another-shape", "wrong-in-one-row", "not-here", "not-here-either"],
+)
+def test_a_kernel_that_is_not_right_is_left_aside(operands: Operands, attend: Any, dtype: torch.dtype) -> None:
+    serves, answered = compared(attend)
+    call = read_call(**operands(1536, dtype=dtype))
+    assert not serves(call) and not serves(call)
+    assert len(answered) == 1
+
+
+def test_what_does_not_come_into_question_is_not_compared(operands: Operands) -> None:
+    for name in ("flash-cuda", "efficient-cuda", "cudnn-cuda"):
+        kernel = BY_NAME[name]
+        assert isinstance(kernel.serves, Compared)
+        for dtype in (torch.float32, torch.bfloat16):
+            assert not kernel.serves(read_call(**operands(dtype=dtype)))
+        assert kernel.serves._verdicts == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("flash-cuda", "none"),
+        *((name, mask) for name in ("efficient-cuda", "cudnn-cuda") for mask in ("none", "keys", "pairs")),
+    ],
+)
+def test_kernels_of_a_gpu_are_called_by_their_signature(operands: Operands, name: str, mask: str) -> None:
+    """On the meta device PyTorch checks arguments and gives shapes, padding included, and computes nothing."""
+    arguments = {key: part.to("meta") for key, part in operands(33, dtype=torch.float16, mask=mask).items()}
+    call = read_call(**arguments)
+    attended = BY_NAME[name].attend(call, lambda: call.query)
+    assert attended.output.shape == call.value.shape
+    assert attended.lse.shape == call.query.shape[:3] and attended.lse.dtype == torch.float32
+
+
+@pytest.mark.parametrize("tokens", [16, 33])
+@pytest.mark.parametrize("shape", ["whole", "query", "key", "item"])
+def test_a_bias_is_aligned_and_its_numbers_stay(tokens: int, shape: str) -> None:
+    sizes = {
+        "whole": (2, 4, tokens, tokens), "query": (1, 1, tokens, 1), "key": (1, 1, 1, tokens), "item": (2, 1, 1, tokens)
+    }  # fmt: skip
+    query = torch.zeros(2, 4, tokens, 8)
+    bias = torch.randn(sizes[shape])
+    aligned = _aligned(read_call(query, query, query, bias))
+    assert torch.equal(aligned, bias.expand(2, 4, tokens, tokens))
+    assert aligned.stride(-1) == 1 and all(stride % 16 == 0 for stride in aligned.stride()[:3])

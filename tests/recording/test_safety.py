@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from families.watch import Watch
+from references.recordings import recorded
+from references.watch import Watch
 from torch import nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
@@ -41,7 +42,7 @@ def nothing_is_left(transformer: FluxTransformer2DModel, other: FluxTransformer2
     before = [state(transformer), state(other)]
     yield
     assert [state(transformer), state(other)] == before
-    assert _get_current_function_mode_stack() == []
+    assert _get_current_function_mode_stack() == [] and torch.is_grad_enabled()
 
 
 @pytest.fixture
@@ -52,14 +53,6 @@ def other(transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
         for weights in model.parameters():
             weights.mul_(-0.9)
     return model
-
-
-@torch.no_grad()
-def alone(model: nn.Module, layout: TokenLayout, arguments: dict[str, torch.Tensor], **options: Any) -> np.ndarray:
-    """What a recorder finds where nothing else is going on."""
-    with Recorder(model, layout, keep=["full"], **options) as recorder:
-        model(**arguments)
-    return recorder.recording()["full"].values
 
 
 def found(recorder: Recorder) -> np.ndarray:
@@ -77,9 +70,9 @@ def test_two_models_that_take_turns_in_one_thread_are_recorded_apart(
         transformer(**inputs(seed=0))
         other(**inputs(seed=1))
         transformer(**inputs(seed=2))
-    expected = [alone(transformer, layout, inputs(seed=seed)) for seed in (0, 2)]
+    expected = [recorded(transformer, layout, inputs(seed=seed)) for seed in (0, 2)]
     assert np.array_equal(found(first), np.concatenate(expected))
-    assert np.array_equal(found(second), alone(other, layout, inputs(seed=1)))
+    assert np.array_equal(found(second), recorded(other, layout, inputs(seed=1)))
 
 
 @torch.no_grad()
@@ -109,7 +102,7 @@ def test_a_model_that_runs_inside_another_ones_block_is_recorded_apart(
         return {k: v if k.endswith("ids") else v.to(dtype) for k, v in inputs(seed=seed).items()}
 
     outer, inner = transformer.to(dtype), other.to(dtype)
-    expected = [alone(model, layout, cast(seed)) for seed, model in enumerate((outer, inner))]
+    expected = [recorded(model, layout, cast(seed)) for seed, model in enumerate((outer, inner))]
     attention = outer.single_transformer_blocks[0].attn
     handle = attention.register_forward_pre_hook(lambda *_: inner(**cast(1)) and None)
     models = (outer, inner) if outer_first else (inner, outer)
@@ -157,7 +150,7 @@ def test_a_model_that_breaks_off_inside_another_ones_block_spoils_that_pass_alou
         for handle in handles:
             handle.remove()
         transformer(**inputs())
-    assert np.array_equal(found(recorder), alone(transformer, layout, inputs()))
+    assert np.array_equal(found(recorder), recorded(transformer, layout, inputs()))
 
 
 # --- threads -------------------------------------------------------------------------------------------------------
@@ -172,7 +165,7 @@ def test_two_models_that_stand_inside_a_block_at_the_same_time_in_two_threads_ar
 
     def work(number: int) -> None:
         handle = models[number].single_transformer_blocks[1].attn.register_forward_pre_hook(lambda *_: meet())
-        results[number] = alone(models[number], layout, inputs(seed=number), intervention=interventions[number])
+        results[number] = recorded(models[number], layout, inputs(seed=number), intervention=interventions[number])
         handle.remove()
 
     def meet() -> None:
@@ -184,7 +177,7 @@ def test_two_models_that_stand_inside_a_block_at_the_same_time_in_two_threads_ar
     for thread in threads:
         thread.join()
     for number in (0, 1):
-        expected = alone(models[number], layout, inputs(seed=number), intervention=interventions[number])
+        expected = recorded(models[number], layout, inputs(seed=number), intervention=interventions[number])
         np.testing.assert_allclose(results[number], expected, atol=1e-6)
 
 
@@ -206,7 +199,7 @@ def test_a_generator_that_another_thread_closes_takes_its_hooks_along_and_none_o
         generators[0].close()
         stacks.append(_get_current_function_mode_stack())
     assert stacks == [[watch]]
-    assert alone(transformer, layout, inputs()).shape[0] == 1
+    assert recorded(transformer, layout, inputs()).shape[0] == 1
 
 
 # --- generators and tasks ------------------------------------------------------------------------------------------
@@ -216,9 +209,10 @@ def steps(
     model: nn.Module, layout: TokenLayout, inputs: Inputs, kept: list[np.ndarray], seed: int = 0
 ) -> Iterator[None]:
     """Two passes, each followed by a pause in which anything may happen."""
-    with torch.no_grad(), Recorder(model, layout, keep=["full"]) as recorder:
+    with Recorder(model, layout, keep=["full"]) as recorder:
         for _ in range(2):
-            model(**inputs(seed=seed))
+            with torch.no_grad():
+                model(**inputs(seed=seed))
             yield
     kept.append(found(recorder))
 
@@ -244,7 +238,7 @@ def test_generators_are_left_in_any_order(
     with pytest.raises(StopIteration):
         next(generators[1 - left_first])
     for number, model in enumerate(models):
-        expected = alone(model, layout, inputs(seed=number))
+        expected = recorded(model, layout, inputs(seed=number))
         assert np.array_equal(kept[number][0], np.concatenate([expected, expected]))
 
 
@@ -263,9 +257,10 @@ def test_tasks_of_one_thread_are_recorded_apart_and_a_cancelled_one_leaves_nothi
     transformer: FluxTransformer2DModel, other: FluxTransformer2DModel, layout: TokenLayout, inputs: Inputs
 ) -> None:
     async def work(model: nn.Module, seed: int, entered: asyncio.Event) -> np.ndarray:
-        with torch.no_grad(), Recorder(model, layout, keep=["full"]) as recorder:
+        with Recorder(model, layout, keep=["full"]) as recorder:
             for _ in range(3):
-                model(**inputs(seed=seed))
+                with torch.no_grad():
+                    model(**inputs(seed=seed))
                 entered.set()
                 await asyncio.sleep(0)
         return found(recorder)
@@ -283,7 +278,7 @@ def test_tasks_of_one_thread_are_recorded_apart_and_a_cancelled_one_leaves_nothi
         return await finished
 
     values = asyncio.run(run())
-    assert np.array_equal(values, np.concatenate([alone(other, layout, inputs(seed=1))] * 3))
+    assert np.array_equal(values, np.concatenate([recorded(other, layout, inputs(seed=1))] * 3))
 
 
 # --- errors and interrupts -----------------------------------------------------------------------------------------
@@ -320,7 +315,7 @@ def test_an_interrupted_pass_can_be_run_again_inside_the_same_with_statement(
             transformer(**inputs(seed=5))
         handle.remove()
         transformer(**inputs())
-    assert np.array_equal(found(recorder), alone(transformer, layout, inputs()))
+    assert np.array_equal(found(recorder), recorded(transformer, layout, inputs()))
 
 
 def test_a_recorder_that_cannot_start_leaves_nothing(transformer: FluxTransformer2DModel, layout: TokenLayout) -> None:
@@ -343,4 +338,4 @@ def test_a_recorder_can_be_entered_again(
     for seed in (0, 1):
         with recorder:
             transformer(**inputs(seed=seed))
-        assert np.array_equal(found(recorder), alone(transformer, layout, inputs(seed=seed)))
+        assert np.array_equal(found(recorder), recorded(transformer, layout, inputs(seed=seed)))

@@ -1,0 +1,1 @@
+"""What tests of the recording compare with: plain computations from the definitions, and a witness of calls."""
