@@ -128,8 +128,10 @@ class Recorder:
     Raises:
         UnknownQuantityError, QuantityMissingError, UnknownBlockError, NoBlocksError, BlockCountError, LayoutError:
             the arguments do not fit, or the model lacks what `keep` names; the message says why.
+        InterventionError: the intervention does not fit the layout, or not how the model runs.
 
-    Not thread-safe: one model is recorded by one recorder, in the thread that entered it.
+    Not thread-safe: one model is recorded by one recorder, in the thread that entered it. Recorders of several models
+    do not see each other, also where one model runs inside a block of another.
     """
 
     def __init__(

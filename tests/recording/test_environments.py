@@ -187,6 +187,19 @@ def test_autocast_is_recorded_as_it_rounds_and_reduced_in_float32(
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@torch.no_grad()
+def test_operands_that_autocast_has_yet_to_round_are_recorded_rounded(
+    transformer: FluxTransformer2DModel, layout: TokenLayout, inputs: Inputs, plain_attention: Plain
+) -> None:
+    """Some families compute norms and positions in float32, so that query and key come in float32, the value not."""
+    for name, part in transformer.named_modules():
+        if name.endswith(("norm_q", "norm_k", "norm_added_q", "norm_added_k")):
+            part.register_forward_hook(lambda _, __, output: output.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        check_recording(transformer, transformer, layout, inputs(), plain_attention, dtype=torch.bfloat16)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 def test_autocast_does_not_reach_the_reductions(
     transformer: FluxTransformer2DModel, layout: TokenLayout, inputs: Inputs
 ) -> None:
