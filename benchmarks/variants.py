@@ -6,7 +6,6 @@ whole softmax of every block and takes the block's output from it; the second do
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -191,11 +190,6 @@ def by_hand(subject: Subject, take: str, chunk: int | None) -> object:
     with mode:
         subject.run()
     return mode.taken
-
-
-def has_other_tool() -> bool:
-    """Whether the package attention-map-diffusers is installed."""
-    return importlib.util.find_spec("attention_map_diffusers") is not None
 
 
 VARIANTS: Mapping[str, Callable[[Subject], object]] = {

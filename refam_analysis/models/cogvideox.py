@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline
 
 from refam_analysis.models.base import Batched, Conditioning
 from refam_analysis.models.family import Family, ModelDefaults
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import DiffusionSchedule, Schedule
 from refam_analysis.models.t5_video import T5VideoModel
 
@@ -91,8 +91,7 @@ class CogVideoXModel(T5VideoModel):
         patch = self.pipeline.transformer.config.patch_size
         frames, height, width = latents.shape[2:]
         grid = (frames // self._latents_per_token, height // patch, width // patch)
-        image = slice(self.text_length, self.text_length + grid[0] * grid[1] * grid[2])
-        return (TokenLayout(text=slice(0, self.text_length), image=image, grid=grid),) * len(latents)
+        return (text_then_image(self.text_length, grid),) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """Latents with the frame before the channel, the timestep, and the rotary embedding where there is one.

@@ -16,7 +16,7 @@ from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
@@ -78,9 +78,7 @@ class FluxModel(DiffusionModel):
     def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
         """Text, then image; the same for every item, since padding takes part."""
         height, width = (side // PACKING for side in latents.shape[2:])
-        image = slice(self.text_length, self.text_length + height * width)
-        layout = TokenLayout(text=slice(0, self.text_length), image=image, grid=(height, width))
-        return (layout,) * len(latents)
+        return (text_then_image(self.text_length, (height, width)),) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """Packed latents, the timestep, and the positions for the rotary embedding."""

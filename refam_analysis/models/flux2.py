@@ -20,7 +20,7 @@ from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.chat import text_around
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.flux import PACKING
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
@@ -96,9 +96,7 @@ class Flux2Model(DiffusionModel):
     def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
         """Text, then image; the same for every item, since padding takes part."""
         height, width = latents.shape[2:]
-        image = slice(self.text_length, self.text_length + height * width)
-        layout = TokenLayout(text=slice(0, self.text_length), image=image, grid=(height, width))
-        return (layout,) * len(latents)
+        return (text_then_image(self.text_length, (height, width)),) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents row by row, the timestep, and the positions (frame, y, x, token) for the rotary embedding."""

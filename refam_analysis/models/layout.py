@@ -111,6 +111,16 @@ class TokenLayout:
         return ("frame", "y", "x")[-len(self.grid) :]
 
 
+def text_then_image(text_length: int, grid: tuple[int, ...], attention: Attention = "joint") -> TokenLayout:
+    """The layout of a sequence in which the image follows the text at once.
+
+    >>> text_then_image(4, (2, 3)).image
+    slice(4, 10, None)
+    """
+    image = slice(text_length, text_length + math.prod(grid))
+    return TokenLayout(text=slice(0, text_length), image=image, grid=grid, attention=attention)
+
+
 def _checked(name: str, positions: slice) -> slice:
     """The slice with plain integers and no step."""
     start, stop, step = positions.start or 0, positions.stop, positions.step

@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from refam_analysis.models.base import Batched, Conditioning
 from refam_analysis.models.family import Family, ModelDefaults
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.models.t5_video import T5VideoModel, per_channel
 
@@ -78,9 +78,7 @@ class LtxVideoModel(T5VideoModel):
 
     def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
         """The same for every item, since padding is masked and not dropped."""
-        grid = tuple(latents.shape[2:])
-        text, image = slice(0, self.text_length), slice(self.text_length, self.text_length + latents[0, 0].numel())
-        return (TokenLayout(text=text, image=image, grid=grid, attention="separate"),) * len(latents)
+        return (text_then_image(self.text_length, tuple(latents.shape[2:]), "separate"),) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """A token a latent, the timestep, and what positions follow from."""

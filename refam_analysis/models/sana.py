@@ -20,7 +20,7 @@ from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
@@ -126,10 +126,7 @@ class SanaModel(DiffusionModel):
     def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
         """The same for every item: masked padding keeps its positions."""
         height, width = (side // self.pipeline.transformer.config.patch_size for side in latents.shape[2:])
-        image = slice(self.text_length, self.text_length + height * width)
-        layout = TokenLayout(
-            text=slice(0, self.text_length), image=image, grid=(height, width), attention=self.family.attention
-        )
+        layout = text_then_image(self.text_length, (height, width), self.family.attention)
         return (layout,) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from PIL import Image
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
 
-PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
-
 
 class T5VideoModel(DiffusionModel, ABC):
     """A text-to-video pipeline of a transformer, a T5, and an autoencoder for clips."""

@@ -16,7 +16,7 @@ from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
 from refam_analysis.models.base import Batched, Conditioning
 from refam_analysis.models.family import Family, ModelDefaults
-from refam_analysis.models.layout import Role, TokenLayout
+from refam_analysis.models.layout import Role, TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.models.t5_video import T5VideoModel, per_channel
 from refam_analysis.prompts import Prompt, PromptError, Token, align_tokens
@@ -108,10 +108,7 @@ class WanModel(T5VideoModel):
 
     def layouts(self, latents: torch.Tensor, conditioning: Conditioning) -> tuple[TokenLayout, ...]:
         """Text and image in sequences of their own; the same for every item, since padding takes part."""
-        grid = self._grid(latents)
-        image = slice(self.text_length, self.text_length + grid[0] * grid[1] * grid[2])
-        layout = TokenLayout(text=slice(0, self.text_length), image=image, grid=grid, attention="separate")
-        return (layout,) * len(latents)
+        return (text_then_image(self.text_length, self._grid(latents), "separate"),) * len(latents)
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents as they are, and the timestep: one an item, or one a token where the pipeline says so (2.2 5B).
