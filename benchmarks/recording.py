@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -17,7 +20,8 @@ import torch
 import typer
 
 from benchmarks.measure import in_own_process, interleaved, peak_of, ratios
-from benchmarks.variants import VARIANTS, Geometry, make_subject, streamed, works
+from benchmarks.package import PACKAGE_VARIANTS, make_joint_subject
+from benchmarks.variants import VARIANTS, Geometry, make_subject, streamed
 from refam_analysis.experiments.provenance import Stopwatch, write_result
 
 NAME = "recording-cost"
@@ -28,7 +32,7 @@ SIZES = {
         4608: Geometry(double=19, single=38, heads=24, side=64),
     },
 }
-"""Geometries by device and number of tokens."""
+"""Geometries by device and number of tokens; for SD3 all blocks are joint ones."""
 
 SCALING = (512, 1024, 2048, 4096, 8192)
 SCALED = ["plain", "maps", "maps, softmax in chunks", "maps, whole softmax", "summaries", "summaries, whole softmax"]
@@ -51,23 +55,41 @@ def _scaled(tokens: int) -> Geometry:
     return Geometry(double=1, single=1, text=tokens - side**2, side=side)
 
 
-def _geometry(tokens: int, scaling: bool) -> Geometry:
-    return _scaled(tokens) if scaling else SIZES[_device()][tokens]
+class Study(StrEnum):
+    """Which transformer is measured: the FLUX-shaped one, two blocks of it by length, or SD3."""
+
+    COSTS = "costs"
+    SCALING = "scaling"
+    PACKAGE = "package"
+
+
+def _studied(tokens: int, study: Study) -> tuple[Any, Mapping[str, Callable[[Any], object]]]:
+    """The subject of a study, and its variants by name."""
+    geometry = _scaled(tokens) if study is Study.SCALING else SIZES[_device()][tokens]
+    make = make_joint_subject if study is Study.PACKAGE else make_subject
+    variants = PACKAGE_VARIANTS if study is Study.PACKAGE else {**VARIANTS, "full to disk": streamed}
+    return make(geometry, device=_device(), dtype=_dtype()), variants
 
 
 @app.command()
-def peak(tokens: int, variant: str, scaling: bool = False) -> None:
+def peak(tokens: int, variant: str, study: Study = Study.COSTS) -> None:
     """Print the peak memory of one variant as JSON; meant for a process of its own."""
-    subject = make_subject(_geometry(tokens, scaling), device=_device(), dtype=_dtype())
-    work = streamed if variant == "full to disk" else VARIANTS[variant]
+    subject, variants = _studied(tokens, study)
     subject.run()
-    print(json.dumps({"peak": peak_of(lambda: work(subject))}))
+    print(json.dumps({"peak": peak_of(lambda: variants[variant](subject))}))
 
 
-def _peaks(tokens: int, names: list[str], *, scaling: bool = False) -> pd.DataFrame:
+def _measured(tokens: int, names: Sequence[str], rounds: int, study: Study = Study.COSTS) -> pd.DataFrame:
+    """Time and memory of some variants at one size, with the bytes that what is kept takes."""
+    subject, variants = _studied(tokens, study)
+    works = {name: partial(variants[name], subject) for name in names}
+    table = ratios(interleaved(works, rounds=rounds), against="plain").merge(_peaks(tokens, names, study), on="name")
+    return table.assign(tokens=tokens, kept=[_kept(subject.geometry, name) for name in table["name"]])
+
+
+def _peaks(tokens: int, names: Sequence[str], study: Study = Study.COSTS) -> pd.DataFrame:
     """Bytes that each variant needs beyond what the plain pass does."""
-    flags = ["--scaling"] if scaling else []
-    found = {name: in_own_process(MODULE, "peak", str(tokens), name, *flags)["peak"] for name in names}
+    found = {name: in_own_process(MODULE, "peak", str(tokens), name, "--study", study)["peak"] for name in names}
     rows = [{"name": name, "peak": value, "extra": value - found["plain"]} for name, value in found.items()]
     return pd.DataFrame(rows)
 
@@ -80,20 +102,10 @@ def _kept(geometry: Geometry, name: str) -> int:
     return 4 * numbers * geometry.heads * (geometry.double + geometry.single)
 
 
-def _costs(tokens: int, rounds: int) -> pd.DataFrame:
-    """Time and memory of every variant at one size."""
-    geometry, names = _geometry(tokens, False), list(VARIANTS)
-    subject = make_subject(geometry, device=_device(), dtype=_dtype())
-    times = ratios(interleaved(works(subject, names), rounds=rounds), against="plain")
-    table = times.merge(_peaks(tokens, names), on="name")
-    return table.assign(tokens=tokens, kept=[_kept(geometry, name) for name in table["name"]])
-
-
 def _streaming(tokens: int, rounds: int) -> pd.DataFrame:
     """The whole attention to disk: seconds, beside a plain pass and beside writing as many bytes plainly."""
-    geometry = _geometry(tokens, False)
-    subject = make_subject(geometry, device=_device(), dtype=_dtype())
-    size = _kept(geometry, "full to disk")
+    subject, _ = _studied(tokens, Study.COSTS)
+    size = _kept(subject.geometry, "full to disk")
     works = {"plain": subject.run, "full to disk": lambda: streamed(subject), "plain write": lambda: _write(size)}
     table = ratios(interleaved(works, rounds=rounds), against="plain")
     return table.merge(_peaks(tokens, ["plain", "full to disk"]), on="name", how="left").assign(
@@ -114,25 +126,19 @@ def _write(size: int) -> None:
         os.unlink(path)
 
 
-def _scaling(rounds: int) -> pd.DataFrame:
-    """Time and memory against the number of tokens."""
-    parts = []
-    for tokens in SCALING:
-        subject = make_subject(_scaled(tokens), device=_device(), dtype=_dtype())
-        table = ratios(interleaved(works(subject, SCALED), rounds=rounds), against="plain")
-        parts.append(table.merge(_peaks(tokens, SCALED, scaling=True), on="name").assign(tokens=tokens))
-    return pd.concat(parts, ignore_index=True)
-
-
 @app.command()
 def run(
     rounds: Annotated[int, typer.Option(help="Rounds for each size.")] = 15,
-    scaling_rounds: Annotated[int, typer.Option(help="Rounds for each number of tokens of the scaling plot.")] = 5,
+    scaling_rounds: Annotated[int, typer.Option(help="Rounds for each number of tokens of the scaling plot.")] = 7,
 ) -> None:
     """Measure everything, write the result and print the table."""
     watch, sizes = Stopwatch(), SIZES[_device()]
-    costs = pd.concat([_costs(tokens, rounds) for tokens in sizes], ignore_index=True)
-    streaming = pd.concat([_streaming(tokens, max(3, rounds // 3)) for tokens in sizes], ignore_index=True)
+    tables = {
+        "costs": [_measured(tokens, list(VARIANTS), rounds) for tokens in sizes],
+        "package": [_measured(tokens, list(PACKAGE_VARIANTS), rounds, Study.PACKAGE) for tokens in sizes],
+        "streaming": [_streaming(tokens, max(3, rounds // 3)) for tokens in sizes],
+        "scaling": [_measured(tokens, SCALED, scaling_rounds, Study.SCALING) for tokens in SCALING],
+    }
     configuration: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if _device() == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -142,11 +148,13 @@ def run(
         "geometries": {tokens: asdict(geometry) for tokens, geometry in sizes.items()},
     }
     provenance = watch.provenance(f"python -m {MODULE} run --rounds {rounds}", configuration, weights={})
-    tables = {"costs": costs, "streaming": streaming, "scaling": _scaling(scaling_rounds)}
-    name = NAME if _device() == "cpu" else f"{NAME}-gpu"
-    write_result(name, tables, provenance)
+    result = write_result(
+        NAME if _device() == "cpu" else f"{NAME}-gpu",
+        {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
+        provenance,
+    )
     shown = {"ratio": "{:.3f}".format, "low": "{:.3f}".format, "high": "{:.3f}".format, "seconds": "{:.2f}".format}
-    for title, table in tables.items():
+    for title, table in result.tables.items():
         print(f"\n{title}\n{table.to_string(index=False, formatters=shown)}")
 
 

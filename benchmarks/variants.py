@@ -18,7 +18,6 @@ from diffusers import FluxTransformer2DModel
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.measure import Work
 from refam_analysis.models import TokenLayout
 from refam_analysis.recording import Recorder
 from refam_analysis.recording.store import RecordingStore
@@ -203,8 +202,3 @@ VARIANTS: Mapping[str, Callable[[Subject], object]] = {
     "maps and summaries": partial(recorded, keep=(*MAPS, *SUMMARIES)),
 }
 """By name; what stands before the comma is kept, what stands behind it says how, and nothing that it is ours."""
-
-
-def works(subject: Subject, names: list[str]) -> dict[str, Work]:
-    """The variants with these names, on a subject."""
-    return {name: partial(VARIANTS[name], subject) for name in names}

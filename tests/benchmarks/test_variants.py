@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.measure import interleaved, ratios
+from benchmarks.package import JointSubject, make_joint_subject, ours, theirs
 from benchmarks.variants import MAPS, SUMMARIES, Geometry, Subject, by_hand, make_subject, recorded
 
 
@@ -50,3 +51,18 @@ def test_every_round_runs_everything_once() -> None:
     table = interleaved({name: lambda n=name: ran.append(n) for name in "abc"}, rounds=4, warm_up=1)
     assert len(ran) == 15 and all(sorted(ran[i : i + 3]) == ["a", "b", "c"] for i in range(0, 15, 3))
     assert table.groupby("name")["round"].apply(list).tolist() == [[0, 1, 2, 3]] * 3
+
+
+@pytest.fixture(scope="module")
+def joint_subject() -> JointSubject:
+    return make_joint_subject(Geometry(double=1, single=1, heads=2, text=70, side=18), device="cpu", dtype=torch.float32)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_maps_of_the_package_are_ours(joint_subject: JointSubject, mode: str) -> None:
+    recording = ours(joint_subject).recording()
+    maps = iter(theirs(joint_subject, mode))
+    for block in range(2):
+        for name in MAPS:
+            expected, found = torch.from_numpy(recording[name][0, 0, block].values), next(maps)[0]
+            torch.testing.assert_close(found, expected.reshape(found.shape), atol=1e-5, rtol=1e-4)
