@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ import typer
 from benchmarks.measure import in_own_process, interleaved, peak_of, ratios
 from benchmarks.package import PACKAGE_VARIANTS, make_joint_subject
 from benchmarks.variants import VARIANTS, Geometry, make_subject, streamed
-from refam_analysis.experiments.provenance import Stopwatch, write_result
+from refam_analysis.experiments.provenance import Result, Stopwatch, load_result, write_result
 
 NAME = "recording-cost"
 SIZES = {
@@ -88,9 +88,10 @@ def _measured(tokens: int, names: Sequence[str], rounds: int, study: Study = Stu
 
 
 def _peaks(tokens: int, names: Sequence[str], study: Study = Study.COSTS) -> pd.DataFrame:
-    """Bytes that each variant needs beyond what the plain pass does."""
+    """Each variant's peak in bytes, and what it exceeds the plain pass by."""
     found = {name: in_own_process(MODULE, "peak", str(tokens), name, "--study", study)["peak"] for name in names}
-    rows = [{"name": name, "peak": value, "extra": value - found["plain"]} for name, value in found.items()]
+    plain = found["plain"]
+    rows = [{"name": name, "peak": peak, "extra": peak - plain} for name, peak in found.items()]
     return pd.DataFrame(rows)
 
 
@@ -149,13 +150,51 @@ def run(
     }
     provenance = watch.provenance(f"python -m {MODULE} run --rounds {rounds}", configuration, weights={})
     result = write_result(
-        NAME if _device() == "cpu" else f"{NAME}-gpu",
+        _name(),
         {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
         provenance,
     )
     shown = {"ratio": "{:.3f}".format, "low": "{:.3f}".format, "high": "{:.3f}".format, "seconds": "{:.2f}".format}
     for title, table in result.tables.items():
         print(f"\n{title}\n{table.to_string(index=False, formatters=shown)}")
+
+
+@app.command()
+def memory() -> None:
+    """Measure the memory anew, which does not need the machine for itself, and put it into the result."""
+    watch, result = Stopwatch(), load_result(_name())
+    tables = {}
+    for title, table in result.tables.items():
+        study = Study(title) if title in list(Study) else Study.COSTS
+        parts = []
+        for tokens, rows in table.groupby("tokens", sort=False):
+            measured = [variant for variant in rows["name"] if variant != "plain write"]
+            times = rows.drop(columns=["peak", "extra"])
+            parts.append(times.merge(_peaks(int(str(tokens)), measured, study), on="name", how="left"))
+        tables[title] = pd.concat(parts, ignore_index=True)
+    _renew(result, tables, watch, "memory")
+
+
+@app.command()
+def streaming(rounds: Annotated[int, typer.Option(help="Rounds for each size.")] = 7) -> None:
+    """Time the whole attention to disk anew, and put it into the result."""
+    watch, result = Stopwatch(), load_result(_name())
+    parts = [_streaming(tokens, rounds) for tokens in SIZES[_device()]]
+    tables = {**result.tables, "streaming": pd.concat(parts, ignore_index=True)}
+    _renew(result, tables, watch, "streaming")
+    print(tables["streaming"].to_string(index=False))
+
+
+def _name() -> str:
+    return NAME if _device() == "cpu" else f"{NAME}-gpu"
+
+
+def _renew(result: Result, tables: Mapping[str, pd.DataFrame], watch: Stopwatch, what: str) -> None:
+    """Write a result of which a part was measured later, and say so in its provenance."""
+    made = asdict(watch.provenance(f"python -m {MODULE} {what}", {}, weights={}))
+    later = {**result.provenance.configuration.get("measured_later", {}), what: made}
+    configuration = {**result.provenance.configuration, "measured_later": later}
+    write_result(_name(), tables, replace(result.provenance, configuration=configuration))
 
 
 if __name__ == "__main__":

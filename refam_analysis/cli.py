@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -58,6 +58,10 @@ SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
 SizeOption = Annotated[tuple[int, int] | None, typer.Option(help="Height and width; the model's own by default.")]
 KeepOption = Annotated[list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")]
 BlockOption = Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")]
+GasOption = Annotated[
+    Literal["none", "suppress", "redirect"] | None,
+    typer.Option(help="What is done to attention sinks; the model's own choice by default."),
+]
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
 
 _MAGNETS = " ".join(DEFAULT_MAGNETS)
@@ -71,6 +75,7 @@ def segment(
     model: ModelOption = "embedded",
     magnets: MagnetsOption = _MAGNETS,
     segmenter: Annotated[str, typer.Option(help='"embedded", or the folder of a small Sam.')] = "embedded",
+    gas: GasOption = None,
     seed: SeedOption = 0,
     overlay: Annotated[Path | None, typer.Option(help="Also draw the mask and the point over the picture.")] = None,
 ) -> None:
@@ -83,7 +88,7 @@ def segment(
         loaded = models.load_model(model)
         step()
         result = segmentation.segment(
-            loaded, image, expression, magnets=magnets.split(), segmenter=segmenter, seed=seed
+            loaded, image, expression, magnets=magnets.split(), segmenter=segmenter, gas=gas, seed=seed
         )
         step()
         _write_mask(result.mask, out)
@@ -188,6 +193,71 @@ def demo(
                f"IoU of the mask {evaluation.mean_iou([result.mask], [truth]):.2f}")  # fmt: skip
 
 
+@app.command()
+def sinks(
+    model: ModelOption = "embedded",
+    scenes: Annotated[int, typer.Option(help="Of the validation split, one sentence each.", min=1)] = 20,
+    noise_level: Annotated[float, typer.Option(help="0 is the picture, 1 noise alone.")] = 0.6,
+    magnets: MagnetsOption = "",
+    reference: Annotated[Literal["side", "kind", "all"], typer.Option(help="Which keys are a key's peers.")] = "side",
+    out: Annotated[Path | None, typer.Option(help="Folder for both tables as CSV, every row of them.")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Print a model's attention sinks, and the peak sink-to-random ratio of key importance."""
+    from refam_analysis import models
+    from refam_analysis.experiments.sink_survey import survey_sinks
+
+    survey = survey_sinks(
+        models.load_model(model), scenes=scenes, noise_level=noise_level, magnets=magnets.split(),
+        reference=reference, seed=seed, progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    if out is not None:
+        survey.save(out)
+    typer.echo(survey.strongest().round(3).to_string(index=False))
+    typer.echo(survey.summary())
+
+
+@app.command()
+def claims(
+    out: Annotated[Path | None, typer.Option(help="Folder of the result; the repository's results by default.")] = None,
+    model: ModelOption = "embedded",
+    scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
+    control: Annotated[bool, typer.Option(help="Measure an untrained twin beside; it takes its memory again.")] = True,
+    seed: SeedOption = 0,
+) -> None:
+    """Measure every claim of the paper on a model, and write the ledger; an interrupted run goes on."""
+    from refam_analysis.experiments.claims import ledger
+
+    place = out or ledger.RESULTS / ledger.NAME
+    test = ledger.LedgerRun(model=model, scenes=scenes, control=control, seed=seed)
+    result = ledger.run(test, out=place, progress=sys.stderr.isatty())
+    text = ledger.as_markdown(result)
+    (place / "ledger.md").write_text(text, encoding="utf-8")
+    typer.echo(result["verdicts"][["claim", "verdict", "tested", "passed", "text"]].to_string(index=False))
+    typer.echo(f"{place}: {result.provenance.seconds:.0f} seconds")
+
+
+@app.command()
+def bundle(
+    ledger: Annotated[Path, typer.Option(help="Folder that `refam claims` wrote.")],
+    out: Annotated[Path, typer.Option(help="The bundle: a folder that is not there yet.")],
+    model: ModelOption = "embedded",
+    scenes: Annotated[int, typer.Option(help="To record, without and with magnets.", min=0)] = 2,
+    seed: SeedOption = 0,
+) -> None:
+    """Pack a model's ledger and some recordings into a small folder that the book shows beside the embedded model."""
+    with _progress("loading the model", "packing") as step:
+        from refam_analysis import models
+        from refam_analysis.experiments.bundle import write_bundle
+
+        loaded = models.load_model(model)
+        step()
+        packed = write_bundle(ledger, out, model=loaded, scenes=scenes, seed=seed)
+        step()
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    typer.echo(f"{out}: {packed.model}, {len(packed.recordings)} recordings, {size / 1e6:.1f} MB")
+
+
 experiment = typer.Typer(
     help="Make one of the committed results, of the embedded models, again; runs for minutes.", no_args_is_help=True
 )
@@ -243,6 +313,48 @@ def experiment_segmenter(
     _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed), results, "summary")
 
 
+@experiment.command("calibration")
+def experiment_calibration(
+    level_sets: Annotated[int, typer.Option(help="Data sets without sinks, of each pattern.", min=1)] = 120,
+    power_sets: Annotated[int, typer.Option(help="Data sets with a planted sink, of each strength.", min=1)] = 90,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Count the sink detector's false alarms on attention without sinks, and how often it finds planted ones."""
+    from refam_analysis.experiments import calibration
+
+    test = calibration.CalibrationTest(level_sets=level_sets, power_sets=power_sets, seed=seed)
+    _make(calibration.run, test, results, "level")
+
+
+@experiment.command("causal")
+def experiment_causal(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 200,
+    pictures: Annotated[int, typer.Option(help="Of them, those that pictures are drawn for.", min=0)] = 20,
+    block: Annotated[list[int] | None, typer.Option(help="Act in this block; give several, or none for all.")] = None,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Take sinks away from the model, and as many random tokens, and measure what changes."""
+    from refam_analysis.experiments import causal
+
+    blocks = tuple(sorted(set(block))) if block else None
+    test = causal.CausalTest(scenes=items, pictures=pictures, blocks=blocks, seed=seed)
+    _make(causal.run, test, results, "summary")
+
+
+@experiment.command("magnets")
+def experiment_magnets(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 300,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Append magnets to the sentences, and what they are compared with, and measure what the heatmaps become."""
+    from refam_analysis.experiments import magnets
+
+    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed), results, "contrasts")
+
+
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
@@ -262,6 +374,9 @@ def experiment_all(results: ResultsOption = None) -> None:
     """Make all of them, one after the other, as they are reported."""
     for make in (experiment_settings, experiment_grounding, experiment_generation, experiment_segmenter):
         make(results=results)
+    experiment_calibration(results=results)
+    experiment_causal(results=results)
+    experiment_magnets(results=results)
     experiment_learning(results=results)
 
 

@@ -48,8 +48,14 @@ def _plain_attention(
     return torch.softmax(scores, -1).nan_to_num(0.0)
 
 
-def _plain_quantity(name: str, attention: torch.Tensor, text: slice, image: slice) -> torch.Tensor:
-    """A quantity by its definition, (batch, head, ...), in float64."""
+def _plain_quantity(
+    name: str, attention: torch.Tensor, text: slice, image: slice, *, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A quantity by its definition, (batch, head, ...), in float64.
+
+    Args:
+        mask: of the model; bool, or what is added to the scores, where a key at -1000 or less is masked.
+    """
     sides = {"text": text, "image": image}
     if name == "full":
         return attention
@@ -64,9 +70,14 @@ def _plain_quantity(name: str, attention: torch.Tensor, text: slice, image: slic
     if "_to_" in name:
         rows, columns = name.split("_to_")
         return attention[..., sides[rows], :][..., sides[columns]]
-    rows = attention[..., sides[name.rsplit("_", 1)[1]], :]
+    queries = sides[name.rsplit("_", 1)[1]]
+    rows = attention[..., queries, :]
     if name.startswith("received"):
-        return rows.mean(-2) * rows.shape[-1]
+        if mask is None:
+            return rows.mean(-2) * rows.shape[-1]
+        allowed = (mask if mask.dtype == torch.bool else mask > -1000).expand(attention.shape)[..., queries, :]
+        share = rows * allowed.count_nonzero(-1)[..., None]  # of what each query would give to each key it may choose
+        return share.sum(-2) / rows.shape[-2]
     column = rows / rows.sum(-2, keepdim=True)
     return torch.special.entr(column).sum(-2).exp() / rows.shape[-2]
 
@@ -79,5 +90,5 @@ def plain_attention() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def plain_quantity() -> Callable[..., torch.Tensor]:
-    """``plain_quantity(name, attention, text, image)``: a quantity by its definition."""
+    """``plain_quantity(name, attention, text, image, mask=None)``: a quantity by its definition."""
     return _plain_quantity

@@ -17,14 +17,16 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from refam_analysis.analysis.positions import positions
-from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
-from refam_analysis.analysis.units import block_numbers, each_recording, same_blocks
+from refam_analysis.analysis.tables import over_scenes
+from refam_analysis.analysis.units import RecordingsDifferError, block_numbers, each_recording, same_blocks
 from refam_analysis.errors import RefamError
 
 if TYPE_CHECKING:
     from refam_analysis.recording.recording import Recording
 
 Floats = NDArray[np.float64]
+Direction = Literal["image_to_text", "text_to_image"]
+Normalisation = Literal["none", "text_share"]
 
 
 class MaskError(RefamError, ValueError):
@@ -124,8 +126,8 @@ MEASURES = {"average_precision": average_precision, "point_accuracy": peak_insid
 def content_maps(
     recording: Recording,
     *,
-    direction: Literal["image_to_text", "text_to_image"] = "image_to_text",
-    normalisation: Literal["none", "text_share"] = "none",
+    direction: Direction = "image_to_text",
+    normalisation: Normalisation = "none",
     kinds: Sequence[str] = ("content",),
 ) -> xr.DataArray:
     """One map a block: the mean over heads, steps and the tokens of the given kinds.
@@ -143,22 +145,69 @@ def content_maps(
     Raises:
         MaskError: the prompt has no token of these kinds.
     """
-    maps = recording[direction].isel(branch=0).astype(np.float64)
-    if normalisation == "text_share":
-        text = maps.sum("token")
-        maps = (maps / text.where(text > 0)).fillna(0.0)
-    chosen = positions(maps, "token")["kind"].isin(list(kinds)).to_numpy()
+    maps = maps_of_tokens(recording, direction=direction, normalisation=normalisation, kinds=kinds)
+    return maps.mean(["step", "token"])
+
+
+def maps_of_tokens(
+    recording: Recording,
+    *,
+    direction: Direction = "image_to_text",
+    normalisation: Normalisation = "none",
+    kinds: Sequence[str] = ("content",),
+) -> xr.DataArray:
+    """One map a step, block and token of the given kinds: the mean over heads.
+
+    The arguments and errors are those of :func:`content_maps`.
+
+    Returns:
+        Axes (step, block, token, y, x), with ``frame`` before y for video; float64, of the conditional branch.
+    """
+    every = recording[direction].isel(branch=0)
+    chosen = positions(every, "token")["kind"].isin(list(kinds)).to_numpy()
     if not chosen.any():
         raise MaskError(f"The prompt has no token of the kinds {', '.join(kinds)}, so there is no map to judge.")
-    return maps.isel(token=np.flatnonzero(chosen)).mean(["step", "head", "token"])
+    maps = every.isel(token=np.flatnonzero(chosen)).astype(np.float64)
+    if normalisation == "text_share":
+        text = every.sum("token", dtype=np.float64)
+        maps = (maps / text.where(text > 0)).fillna(0.0)
+    return maps.mean("head").transpose("step", "block", "token", ...)
+
+
+def average_precision_of(
+    recording: Recording,
+    mask: ArrayLike,
+    direction: Direction = "image_to_text",
+    normalisation: Normalisation = "none",
+    *,
+    kinds: Sequence[str] = ("content",),
+) -> xr.DataArray:
+    """One scene's average precision of each block's content map.
+
+    Args:
+        recording: with ``direction`` kept.
+        mask: the target's, bool.
+        direction: see :func:`content_maps`.
+        normalisation: see :func:`content_maps`.
+        kinds: see :func:`content_maps`.
+
+    Returns:
+        Axes (block), in (0, 1]; about the object's share of the picture where a map says nothing.
+
+    Raises:
+        MaskError: see :func:`average_precision` and :func:`content_maps`.
+    """
+    maps = content_maps(recording, direction=direction, normalisation=normalisation, kinds=kinds)
+    values = [average_precision(heatmap, mask) for heatmap in maps.values]
+    return xr.DataArray(values, dims=("block",), coords={"block": block_numbers(maps)})
 
 
 def localisation_by_block(
     recordings: Recording | Iterable[Recording],
     masks: Iterable[ArrayLike],
     *,
-    direction: Literal["image_to_text", "text_to_image"] = "image_to_text",
-    normalisation: Literal["none", "text_share"] = "none",
+    direction: Direction = "image_to_text",
+    normalisation: Normalisation = "none",
     kinds: Sequence[str] = ("content",),
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -191,15 +240,72 @@ def localisation_by_block(
     for recording, mask in zip(each_recording(recordings), masks, strict=True):
         maps = content_maps(recording, direction=direction, normalisation=normalisation, kinds=kinds)
         blocks = same_blocks(blocks, block_numbers(maps))
-        scenes.append(np.array([[float(f(m, mask)) for f in MEASURES.values()] for m in maps.values]))
-    values = np.stack(scenes)
-    flat = np.where(np.isfinite(values), values, np.nan).reshape(len(scenes), -1)
-    low, high = bootstrap_interval(flat, confidence=confidence, resamples=resamples, seed=seed)
+        scenes.append(np.array([_judged(heatmap, mask) for heatmap in maps.values]))
     rows = pd.MultiIndex.from_product([blocks or [], list(MEASURES)], names=["block", "measure"])
-    table = pd.DataFrame({"value": scene_mean(flat), "low": low, "high": high}, index=rows).reset_index()
-    table["scenes"] = np.isfinite(flat).sum(axis=0)
-    table.attrs["confidence"] = confidence
+    return over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def localisation_by_step(
+    recordings: Recording | Iterable[Recording],
+    masks: Iterable[ArrayLike],
+    *,
+    direction: Direction = "image_to_text",
+    normalisation: Normalisation = "none",
+    kinds: Sequence[str] = ("content",),
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well each block's content map finds the object at each noise level, over scenes.
+
+    The arguments and errors are those of :func:`localisation_by_block`, which averages the maps over steps; here every
+    step is judged by itself.
+
+    Returns:
+        A row a (step, block, measure): ``step``, ``noise_level``, ``block``, ``measure``, ``value``, ``low``, ``high``,
+        ``scenes``.
+
+    Raises:
+        RecordingsDifferError: the recordings are not of the same blocks and noise levels.
+    """
+    scenes: list[Floats] = []
+    blocks: list[int] | None = None
+    levels: tuple[float, ...] | None = None
+    for recording, mask in zip(each_recording(recordings), masks, strict=True):
+        maps = maps_of_tokens(recording, direction=direction, normalisation=normalisation, kinds=kinds).mean("token")
+        blocks = same_blocks(blocks, block_numbers(maps))
+        levels = same_noise_levels(levels, recording.noise_levels)
+        scenes.append(np.array([[_judged(heatmap, mask) for heatmap in step] for step in maps.values]))
+    names = ["step", "block", "measure"]
+    rows = pd.MultiIndex.from_product([range(len(levels or ())), blocks or [], list(MEASURES)], names=names)
+    table = over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
+    table.insert(1, "noise_level", np.array(levels or ())[table["step"].to_numpy()])
     return table
+
+
+def same_noise_levels(before: tuple[float, ...] | None, levels: tuple[float, ...]) -> tuple[float, ...]:
+    """The noise levels of a recording, which have to be those of the recordings before it.
+
+    Args:
+        before: None for the first recording.
+        levels: of this one, one a step; nan where unknown.
+
+    Returns:
+        ``levels``.
+
+    Raises:
+        RecordingsDifferError: they differ.
+    """
+    if before is not None and not np.array_equal(before, levels, equal_nan=True):
+        raise RecordingsDifferError(
+            f"One recording has the noise levels {before}, another {levels}. Record all with the same noise_level."
+        )
+    return levels
+
+
+def _judged(heatmap: Floats, mask: ArrayLike) -> list[float]:
+    """The measures of one map, in the order of :data:`MEASURES`."""
+    return [float(measure(heatmap, mask)) for measure in MEASURES.values()]
 
 
 def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

@@ -2,42 +2,33 @@
 
 One function makes one table. Its rule has four parts, each with a reason and each an argument: the key exceeds a
 robust reference by a minimum effect, draws at least what uniform attention would give it, does both from every side
-that the model has queries of, and draws evenly. Whether it does so consistently is tested over scenes. What a sink
-does to the output (causal tests) is not here.
+that the model has queries of, and draws evenly. Whether it does so consistently is tested over scenes; how well the
+rule keeps its level is measured in :mod:`refam_analysis.experiments.calibration`. What a sink does to the output
+(causal tests) is not here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import xarray as xr
 
-from refam_analysis.analysis.positions import FIRST_TOKEN, SIDES, Side, positions, roles
-from refam_analysis.analysis.received import received_by_key, uniformity_by_key
-from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean, sign_flip_p
-from refam_analysis.analysis.units import block_numbers, each_recording, query_sides, same_blocks
+from refam_analysis.analysis.key_effects import REFERENCES, Floats, KeyEffects, Reference, key_effects
+from refam_analysis.analysis.positions import SIDES, Side
+from refam_analysis.analysis.statistics import (
+    NoRecordingsError,
+    benjamini_hochberg,
+    bootstrap_interval,
+    scene_mean,
+    sign_flip_p,
+)
+from refam_analysis.analysis.units import each_recording, same_blocks
 
 if TYPE_CHECKING:
     from refam_analysis.recording.recording import Recording
-
-Floats = NDArray[np.float64]
-Reference = Literal["side", "all"]
-
-_FLOOR = 1e-6  # a key that draws less than a millionth of uniform is taken to draw that: logarithms stay finite
-_MEASURES = ("mass", "uniformity", "effect", "margin")
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """One recording, reduced: what stands at each key, and four numbers a (measure, side, block, key)."""
-
-    table: pd.DataFrame
-    blocks: list[int]
-    values: Floats
 
 
 def detect_sinks(
@@ -67,12 +58,17 @@ def detect_sinks(
     scenes; a role's p is the larger of its sides' (both have to be rejected: an intersection-union test, which needs
     no further correction), and q is corrected over all blocks and roles of the table. The unit is the recording.
 
+    A sink is found by its column, what it draws. Whether it also allocates evenly, its row, is stated beside and has
+    no part in the verdict.
+
     Args:
         recordings: one, or one a scene, read one after the other. From one there is no test: the table states effects,
             ``exploratory`` is true, and ``is_sink`` goes by the effects alone.
         reference: what "its peers" are. "side": text keys are compared with the text keys and image keys with the
-            image keys of the same scene, since the two differ in general. "all": with all keys; right where most
-            text keys are sinks themselves, as with FLUX's padding, and the median of the side is one of them.
+            image keys of the same scene, since the two differ in general. "kind": with the keys of the same kind, where
+            it has at least 5; padding then stands out from padding, and words from words. "all": with all keys; right
+            where most text keys are sinks themselves, as with FLUX's padding, and the median of the side is one of
+            them.
         minimum_effect: times the reference. A mild preference for some keys is no sink: half of all keys are above a
             median. At 2, keys whose mass varies by 35 % (one standard deviation of its logarithm) pass in 1 of 40.
         minimum_mass: 1.0 is what uniform attention gives. Where a whole side is ignored, its largest key can be many
@@ -81,7 +77,7 @@ def detect_sinks(
             key that only the patches of its object attend to is content, not a sink. Without effect where the
             recordings hold neither uniformity nor full attention.
         false_discovery_rate: the largest q of a sink.
-        confidence: of the interval of the effect.
+        confidence: of the intervals.
         resamples: bootstrap draws over scenes.
         flips: random sign flips; 1 / (flips + 1) is the smallest p with more than 12 scenes, and q of a single sink
             is p times the number of rows. n scenes cannot give a p below 2^-n: with fewer than about 15, a role that
@@ -93,8 +89,11 @@ def detect_sinks(
         none or differs), ``kind``, ``side`` (of the key), ``position`` (in the joint sequence, the median over
         scenes), ``scenes``; ``mass_from_text``, ``mass_from_image``, ``uniformity_from_text``,
         ``uniformity_from_image`` (means), ``effect_from_text``, ``effect_from_image`` (geometric means; NaN for a side
-        without queries); ``effect``, ``low``, ``high`` (of the weaker side); ``p``, ``q``, ``one_sided`` (the model
-        has queries of one side only), ``exploratory``, ``is_sink``. ``attrs`` holds the arguments.
+        without queries); ``effect``, ``low``, ``high`` (of the weaker side); ``row_evenness`` (entropy of the row of
+        the same token over log(number of keys), mean over scenes, 1 = it attends to all keys alike), ``row_excess``
+        (that minus its mean over the tokens of the same side and scene), ``row_excess_low``, ``row_excess_high``; NaN
+        where neither entropy nor full attention was kept, or the token has no row; ``p``, ``q``, ``one_sided`` (the
+        model has queries of one side only), ``exploratory``, ``is_sink``. ``attrs`` holds the arguments.
 
     Raises:
         NoRecordingsError: no recording was given.
@@ -104,21 +103,46 @@ def detect_sinks(
     Source: RefAM, Fig. 1 (what a sink is); Berger, Multiparameter hypothesis testing, 1982 (intersection-union);
     Benjamini and Hochberg, 1995 (q).
     """
-    scenes: list[_Scene] = []
+    scenes = [key_effects(recording, reference=reference) for recording in each_recording(recordings)]
+    return call_sinks(
+        scenes, minimum_effect=minimum_effect, minimum_mass=minimum_mass, minimum_uniformity=minimum_uniformity,
+        false_discovery_rate=false_discovery_rate, confidence=confidence, resamples=resamples, flips=flips, seed=seed,
+    )  # fmt: skip
+
+
+def call_sinks(
+    scenes: Sequence[KeyEffects],
+    *,
+    minimum_effect: float = 2.0,
+    minimum_mass: float = 1.0,
+    minimum_uniformity: float = 0.5,
+    false_discovery_rate: float = 0.05,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    flips: int = 100_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The second half of :func:`detect_sinks`: from scenes that are reduced already to the table.
+
+    Args:
+        scenes: from :func:`~refam_analysis.analysis.key_effects.key_effects`, with the same reference.
+        minimum_effect: this and the others as for :func:`detect_sinks`.
+
+    Returns and raises what :func:`detect_sinks` does.
+    """
+    if not scenes:
+        raise NoRecordingsError
     blocks: list[int] | None = None
-    sides: list[Side] = []
-    for recording in each_recording(recordings):
-        sides = query_sides(recording)
-        scene = _reduce(recording, sides, reference, minimum_effect, minimum_mass)
+    for scene in scenes:
         blocks = same_blocks(blocks, scene.blocks)
-        scenes.append(scene)
+    sides, reference = scenes[0].sides, scenes[0].reference
     if len(scenes) > 1:
-        scenes = [_with_first_token(scene) for scene in scenes]
+        scenes = [scene.with_first_token() for scene in scenes]
     labels = _labels(scenes)
-    values = _align(scenes, labels)
+    values = _align(scenes, labels, minimum_effect, minimum_mass)
     table = labels.merge(pd.DataFrame({"block": blocks}), how="cross").sort_values("block", kind="stable")
     table = table[["block", "role", "word", "kind", "side", "position"]].reset_index(drop=True)
-    table["scenes"] = _flat(np.isfinite(values[:, 0, 0])).sum(axis=0)
+    table["scenes"] = np.isfinite(values[f"mass_from_{sides[0]}"]).sum(axis=0)
     _describe(table, values, sides, confidence=confidence, resamples=resamples, seed=seed)
     table["p"] = _weakest(values, sides, flips, seed) if len(scenes) > 1 else np.nan
     table["q"] = benjamini_hochberg(table["p"].to_numpy(dtype=np.float64))
@@ -128,7 +152,7 @@ def detect_sinks(
     if len(scenes) > 1:
         table["is_sink"] &= table["q"] <= false_discovery_rate
     table.attrs.update(
-        reference="median over the keys of the same side" if reference == "side" else "median over all keys",
+        reference=REFERENCES[reference],
         minimum_effect=minimum_effect,
         minimum_mass=minimum_mass,
         minimum_uniformity=minimum_uniformity,
@@ -138,110 +162,119 @@ def detect_sinks(
     return table
 
 
-def _reduce(
-    recording: Recording, sides: list[Side], reference: Reference, minimum_effect: float, minimum_mass: float
-) -> _Scene:
-    """The four measures of every block and key of a recording, NaN for a side without queries."""
-    values: Floats | None = None
-    table = pd.DataFrame()
-    blocks: list[int] = []
-    for side in sides:
-        received = received_by_key(recording, from_queries=side).isel(branch=0)
-        even = uniformity_by_key(recording, from_queries=side)
-        if values is None:
-            blocks = block_numbers(received)
-            table = positions(received, "key")
-            table = table.assign(role=roles(table, recording.layout))
-            values = np.full((len(_MEASURES), len(SIDES), len(blocks), len(table)), np.nan)
-        mass = np.maximum(received.mean(["step", "head"]).transpose("block", "key").values, _FLOOR)
-        peers = np.maximum(_reference(mass, table["side"].to_numpy(), reference), _FLOOR)
-        at = SIDES.index(side)
-        values[0, at] = mass
-        if even is not None:
-            values[1, at] = even.isel(branch=0).mean(["step", "head"]).transpose("block", "key").values
-        values[2, at] = np.log(mass / peers)
-        values[3, at] = np.log(mass / np.maximum(minimum_effect * peers, minimum_mass))
-    assert values is not None
-    return _Scene(table, blocks, values)
+def sink_strength(
+    recording: Recording,
+    *,
+    reference: Reference = "side",
+    minimum_effect: float = 2.0,
+    minimum_mass: float = 1.0,
+) -> xr.Dataset:
+    """How strong the strongest sink of each block of one scene is, and which key it is.
 
+    A key counts by its effect on the weaker side, against a reference that is no lower than minimum_mass /
+    minimum_effect, so that the largest key of an ignored side does not count for more than it draws:
 
-def _reference(mass: Floats, side: NDArray[np.str_], reference: Reference) -> Floats:
-    """The median over a key's peers, for every block and key."""
-    if reference == "all":
-        return np.broadcast_to(np.median(mass, axis=1, keepdims=True), mass.shape)
-    peers = np.empty_like(mass)
-    for name in np.unique(side):
-        peers[:, side == name] = np.median(mass[:, side == name], axis=1, keepdims=True)
-    return peers
+        strength = max_j min_side log(m_j / max(r, minimum_mass / minimum_effect))
 
+    It reaches log(minimum_effect) exactly where some key clears the bars of effect and mass of :func:`detect_sinks`
+    from every side. Evenness has no part in the choice of the key; it stands beside. The largest of many keys lies
+    above its peers by chance alone: compare with a control.
 
-def _with_first_token(scene: _Scene) -> _Scene:
-    """The scene with its first text token a second time, under the role that it has in every scene."""
-    text = np.flatnonzero((scene.table["side"] == "text").to_numpy())[:1]
-    extra = scene.table.iloc[text].assign(role=FIRST_TOKEN)
-    return _Scene(
-        pd.concat([scene.table, extra]), scene.blocks, np.concatenate([scene.values, scene.values[..., text]], axis=-1)
+    Args:
+        recording: of one scene, see :func:`detect_sinks`.
+        reference: what its peers are.
+        minimum_effect: times the reference.
+        minimum_mass: 1 = as uniform; 0 takes the reference as it is.
+
+    Returns:
+        Axes (block): ``log_effect`` (the strength, a natural logarithm); of the key that has it ``uniformity`` (the
+        smaller of the sides', in (0, 1]), ``mass_from_text``, ``mass_from_image``, and of its own row
+        ``row_evenness`` and ``row_excess``, as in the table; NaN where the recording cannot say. Coordinates ``key``
+        (position in the sequence), ``role``, ``word``, ``kind``, ``side``.
+
+    Raises:
+        KeyError: the recording has neither received mass nor full attention.
+    """
+    scene = key_effects(recording, reference=reference)
+    strength = scene.strength(minimum_effect, minimum_mass)
+    rows, best = np.arange(len(scene.blocks)), strength.argmax(axis=1)
+    uniformity = np.min([scene.values[f"uniformity_from_{side}"] for side in scene.sides], axis=0)
+    columns = {"log_effect": strength, "uniformity": uniformity}
+    for name in ("mass_from_text", "mass_from_image", "row_evenness", "row_excess"):
+        columns[name] = scene.values.get(name, np.full(strength.shape, np.nan))
+    chosen = scene.table.iloc[best]
+    labels = {name: ("block", chosen[name].to_numpy().astype(str)) for name in ("role", "word", "kind", "side")}
+    return xr.Dataset(
+        {name: ("block", values[rows, best]) for name, values in columns.items()},
+        coords={"block": scene.blocks, "key": ("block", chosen["position"].to_numpy()), **labels},
     )
 
 
-def _labels(scenes: list[_Scene]) -> pd.DataFrame:
+def _labels(scenes: Sequence[KeyEffects]) -> pd.DataFrame:
     """One row a role, in the order of the sequence."""
-    every = pd.concat([scene.table for scene in scenes])
-    grouped = every.groupby("role", sort=False)
-    common = {name: grouped[name].agg(_common) for name in ("word", "kind", "side")}
-    labels = pd.DataFrame({**common, "position": grouped["position"].median().astype(int)})
+    grouped = pd.concat([scene.table for scene in scenes]).groupby("role", sort=False)
+    named = grouped[["word", "kind", "side"]]
+    labels = named.first().where(named.nunique() == 1, "")  # what differs over scenes is left out
+    labels["position"] = grouped["position"].median().astype(int)
     return labels.sort_values("position", kind="stable").reset_index()
 
 
-def _common(names: pd.Series) -> str:
-    """What all have in common, or ""."""
-    return str(names.iloc[0]) if names.nunique() == 1 else ""
-
-
-def _align(scenes: list[_Scene], labels: pd.DataFrame) -> Floats:
-    """All scenes on the same roles: (scene, measure, side, block, role), NaN where a scene lacks the role."""
+def _align(
+    scenes: Sequence[KeyEffects], labels: pd.DataFrame, minimum_effect: float, minimum_mass: float
+) -> dict[str, Floats]:
+    """All scenes on the rows of the table: by name (scene, row), NaN where a scene lacks the role."""
     column = {role: index for index, role in enumerate(labels["role"])}
-    first = scenes[0].values
-    aligned = np.full((len(scenes), *first.shape[:3], len(column)), np.nan)
+    aligned: dict[str, Floats] = {}
     for index, scene in enumerate(scenes):
-        aligned[index][..., [column[role] for role in scene.table["role"]]] = scene.values
-    return aligned
-
-
-def _flat(values: Floats) -> Floats:
-    """(scene, block, role) as (scene, row of the table)."""
-    return values.reshape(len(values), -1)
+        places = [column[role] for role in scene.table["role"]]
+        margins = scene.margins(minimum_effect, minimum_mass)
+        for name, values in {**scene.values, **{f"margin_from_{side}": each for side, each in margins.items()}}.items():
+            if name not in aligned:
+                aligned[name] = np.full((len(scenes), len(values), len(column)), np.nan)
+            aligned[name][index][:, places] = values
+    return {name: values.reshape(len(scenes), -1) for name, values in aligned.items()}
 
 
 def _describe(
-    table: pd.DataFrame, values: Floats, sides: list[Side], *, confidence: float, resamples: int, seed: int
+    table: pd.DataFrame,
+    values: Mapping[str, Floats],
+    sides: Sequence[Side],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> None:
-    """Add masses, evenness and effects, and the interval of the weaker side's effect."""
-    ends: dict[Side, tuple[Floats, Floats]] = {}
-    for measure, name in enumerate(_MEASURES[:3]):
-        for at, side in enumerate(SIDES):
-            mean = scene_mean(_flat(values[:, measure, at]))
-            table[f"{name}_from_{side}"] = np.exp(mean) if name == "effect" else mean
+    """Add masses, evenness and effects, and the intervals of the weaker side's effect and of the row's excess."""
+    nothing = np.full((1, len(table)), np.nan)
+    for what in ("mass", "uniformity"):
+        for side in SIDES:
+            table[f"{what}_from_{side}"] = scene_mean(values.get(f"{what}_from_{side}", nothing))
+    for side in SIDES:
+        table[f"effect_from_{side}"] = np.exp(scene_mean(values.get(f"log_effect_from_{side}", nothing)))
     effects = table[[f"effect_from_{side}" for side in sides]].to_numpy()
-    for side in sides:
-        log_effect = _flat(values[:, 2, SIDES.index(side)])
-        low, high = bootstrap_interval(log_effect, confidence=confidence, resamples=resamples, seed=seed)
-        ends[side] = np.exp(low), np.exp(high)
-    weaker = effects.argmin(axis=1)
-    rows = np.arange(len(table))
+    rows, weaker = np.arange(len(table)), effects.argmin(axis=1)
+    ends = [
+        bootstrap_interval(values[f"log_effect_from_{side}"], confidence=confidence, resamples=resamples, seed=seed)
+        for side in sides
+    ]
     table["effect"] = effects[rows, weaker]
-    table["low"] = np.stack([ends[side][0] for side in sides], axis=1)[rows, weaker]
-    table["high"] = np.stack([ends[side][1] for side in sides], axis=1)[rows, weaker]
+    for name, end in (("low", 0), ("high", 1)):
+        table[name] = np.exp(np.stack([each[end] for each in ends], axis=1)[rows, weaker])
+    for name in ("row_evenness", "row_excess"):
+        table[name] = scene_mean(values[name])
+    table["row_excess_low"], table["row_excess_high"] = bootstrap_interval(
+        values["row_excess"], confidence=confidence, resamples=resamples, seed=seed
+    )
 
 
-def _weakest(values: Floats, sides: list[Side], flips: int, seed: int) -> Floats:
+def _weakest(values: Mapping[str, Floats], sides: Sequence[Side], flips: int, seed: int) -> Floats:
     """The p of each row: the larger of its sides'."""
-    each = [sign_flip_p(_flat(values[:, 3, SIDES.index(side)]), flips=flips, seed=seed) for side in sides]
+    each = [sign_flip_p(values[f"margin_from_{side}"], flips=flips, seed=seed) for side in sides]
     return np.max(each, axis=0)
 
 
 def _clears(
-    table: pd.DataFrame, sides: list[Side], minimum_effect: float, minimum_mass: float, minimum_uniformity: float
+    table: pd.DataFrame, sides: Sequence[Side], minimum_effect: float, minimum_mass: float, minimum_uniformity: float
 ) -> pd.Series:
     """Whether the means of a row clear every threshold from every side."""
     clear = pd.Series(True, index=table.index)

@@ -101,4 +101,4 @@ def number_of_keys(recording: Recording) -> int:
         recording: any.
     """
     sizes = recording.dataset.sizes
-    return int(sizes["key"] if "key" in sizes else sizes["query"])
+    return int(sizes["key"]) if "key" in sizes else len(recording.layout.key_positions)

@@ -3,12 +3,13 @@
 The measures (`metrics`), what to measure on (`items`) and its recordings (`recordings`), where a model's points fall
 beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), a
 segmenter's answers to clicks (`clicks`), colours of drawn pictures (`colour_judge`), and the search for the settings to
-read heatmaps with (`search`).
+read heatmaps with (`search`). What the sentence alone tells of its target, needs no model (`expressions`).
 """
 
 from refam_analysis.evaluation.clicks import click_accuracy, click_summary
 from refam_analysis.evaluation.colour_judge import ColourJudgement, judge_colour
 from refam_analysis.evaluation.comparison import paired_accuracy
+from refam_analysis.evaluation.expressions import expression_readings, noun_phrase_accuracy, readings_by_kind
 from refam_analysis.evaluation.grounding import (
     SOURCES,
     GroundingReport,
@@ -54,6 +55,7 @@ __all__ = [
     "click_accuracy",
     "click_summary",
     "contour_accuracy",
+    "expression_readings",
     "grounding_accuracy",
     "hard_items",
     "hits",
@@ -62,12 +64,14 @@ __all__ = [
     "mask_accuracy",
     "mask_ious",
     "mean_iou",
+    "noun_phrase_accuracy",
     "overall_iou",
     "paired_accuracy",
     "point_accuracy",
     "points_on",
     "random_points",
     "read_points",
+    "readings_by_kind",
     "record_items",
     "region_similarity",
     "scene_items",

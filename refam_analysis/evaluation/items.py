@@ -33,6 +33,7 @@ class GroundingItem:
         target: index of the object that it means.
         distractors: indices of the other objects, the one most like the target first.
         scene: number of the scene; items of one scene belong together.
+        colours: of the objects, in the order of the masks; empty where they are not known.
     """
 
     image: NDArray[np.uint8]
@@ -42,6 +43,7 @@ class GroundingItem:
     target: int
     distractors: tuple[int, ...]
     scene: int
+    colours: tuple[str, ...] = ()
 
 
 def scene_items(samples: Sequence[SceneSample]) -> list[GroundingItem]:
@@ -102,8 +104,9 @@ def _item(sample: SceneSample, expression: Expression, number: int) -> Grounding
     target = expression.target
     others = [i for i in range(len(sample.scene.objects)) if i != target]
     distractors = sorted(others, key=lambda i: _likeness(sample.scene, target, i), reverse=True)
+    colours = tuple(thing.colour for thing in sample.scene.objects)
     return GroundingItem(
-        sample.image, sample.masks, expression.text, expression.kind, target, tuple(distractors), number
+        sample.image, sample.masks, expression.text, expression.kind, target, tuple(distractors), number, colours
     )
 
 

@@ -1,8 +1,10 @@
 """Experiments on the embedded models whose results are committed, because they take longer than a page of the book.
 
 How a result is kept (`provenance`), and one file an experiment: the search for heatmap settings (`settings`), the test
-of grounding (`grounding`), of drawing (`generation`) and of the segmenter (`segmenter`), and the curves of the
-training (`learning`). Each has a ``run`` that writes ``results/<name>/`` and is a command, ``refam experiment <name>``.
+of grounding (`grounding`), of drawing (`generation`) and of the segmenter (`segmenter`), the curves of the training
+(`learning`), what the detector of sinks calls on attention made by hand (`calibration`), what taking sinks away does
+(`causal`), and what magnets do beside their controls (`magnets`). Each has a ``run`` that writes ``results/<name>/``
+and is a command, ``refam experiment <name>``.
 """
 
 from refam_analysis.experiments.provenance import (

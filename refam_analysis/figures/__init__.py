@@ -3,6 +3,8 @@
 ``with figure_style():`` around the creation of the figure gives the library's look.
 """
 
+from refam_analysis.figures.causal import sink_minus_random, sinks_against_random
+from refam_analysis.figures.costs import cost_scaling, memory_costs, recording_costs
 from refam_analysis.figures.curves import (
     entropy_by_block,
     learning_curve,
@@ -12,8 +14,17 @@ from refam_analysis.figures.curves import (
     point_accuracy_by,
     sink_map,
 )
+from refam_analysis.figures.emergence import (
+    by_block_and_noise_level,
+    emergence_panel,
+    phrase_matrix,
+    phrases_by_block,
+    sinks_against_semantics,
+)
+from refam_analysis.figures.entropy import entropy_by_direction, head_spread
 from refam_analysis.figures.groups import count_bars, pair_counts, values_by_group
 from refam_analysis.figures.intervals import value_intervals
+from refam_analysis.figures.ledger import claims_forest, profiles_over_depth
 from refam_analysis.figures.matrices import attention_matrix
 from refam_analysis.figures.pictures import (
     heat_over,
@@ -23,37 +34,79 @@ from refam_analysis.figures.pictures import (
     scene_samples,
     token_maps,
 )
+from refam_analysis.figures.redistribution import (
+    MEASURE_LABELS,
+    REGION_LOOKS,
+    conditions_forest,
+    dose_response,
+    magnet_grid,
+    mass_flow,
+)
 from refam_analysis.figures.sequence import block_head_grid, block_head_values, directions, word_block_grid
-from refam_analysis.figures.sinks import entropy_by_kind, received_from_both_sides, sink_effects
+from refam_analysis.figures.sinks import (
+    calibration_level,
+    calibration_power,
+    entropy_by_kind,
+    key_importance,
+    received_from_both_sides,
+    sink_agreement,
+    sink_effects,
+    sinks_over_steps,
+)
 from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style, one_legend
 
 __all__ = [
     "HEAT_COLOURS",
     "KIND_LOOKS",
+    "MEASURE_LABELS",
+    "REGION_LOOKS",
     "SIDE_LOOKS",
     "attention_matrix",
     "block_head_grid",
     "block_head_values",
+    "by_block_and_noise_level",
+    "calibration_level",
+    "calibration_power",
+    "claims_forest",
+    "conditions_forest",
+    "cost_scaling",
     "count_bars",
     "directions",
+    "dose_response",
+    "emergence_panel",
     "entropy_by_block",
+    "entropy_by_direction",
     "entropy_by_kind",
     "figure_style",
+    "head_spread",
     "heat_over",
+    "key_importance",
     "learning_curve",
     "localisation_by_block",
+    "magnet_grid",
     "mark_point",
     "mask_overlay",
     "mass_by_kind",
     "mass_change_by_kind",
+    "mass_flow",
+    "memory_costs",
     "one_legend",
     "pair_counts",
+    "phrase_matrix",
+    "phrases_by_block",
     "pipeline_figure",
     "point_accuracy_by",
+    "profiles_over_depth",
     "received_from_both_sides",
+    "recording_costs",
     "scene_samples",
+    "sink_agreement",
     "sink_effects",
     "sink_map",
+    "sink_minus_random",
+    "sinks_against_random",
+    "sinks_against_semantics",
+    "sinks_over_steps",
     "token_maps",
     "value_intervals",
     "values_by_group",

@@ -4,7 +4,14 @@ Nothing here records or measures attention.
 """
 
 from refam_analysis.models.base import Conditioning, DiffusionModel, ForwardInputs
-from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
+from refam_analysis.models.blocks import (
+    Block,
+    BlockCountError,
+    NoBlocksError,
+    UnknownBlockError,
+    UnknownStackError,
+    find_blocks,
+)
 from refam_analysis.models.description import block_table, part_table
 from refam_analysis.models.family import BatchError, ClipLengthError, Family, ModelDefaults, ModelSizeError
 from refam_analysis.models.folders import ModelFolderError
@@ -47,6 +54,7 @@ __all__ = [
     "Schedule",
     "TokenLayout",
     "UnknownBlockError",
+    "UnknownStackError",
     "UnreadableImageError",
     "UnsupportedModelError",
     "block_table",

@@ -30,7 +30,7 @@ from refam_analysis.models.family import (
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule, check_noise_level
-from refam_analysis.prompts import Prompt, Token
+from refam_analysis.prompts import Prompt, Token, make_prompt
 
 EMPTY_PROMPT = Prompt("", ())
 """The unconditional prompt."""
@@ -98,6 +98,9 @@ class DiffusionModel(ABC):
     parts: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     """Names of the pipeline's parts that are needed."""
 
+    packing: ClassVar[int | None] = None
+    """Latents a side that the pipeline packs to one token; None where the transformer cuts its own patches."""
+
     def __init__(
         self, pipeline: DiffusionPipeline, defaults: ModelDefaults, *, name: str, revision: str | None = None
     ) -> None:
@@ -114,6 +117,10 @@ class DiffusionModel(ABC):
     @abstractmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:
         """What the family does by itself, where the folder has no ``refam.json``."""
+
+    def transformer_at(self, noise_level: float) -> nn.Module:
+        """The transformer that the pipeline runs at a noise level: one for all, but in Wan 2.2 A14B."""
+        return self.transformer
 
     @property
     def device(self) -> torch.device:
@@ -141,9 +148,10 @@ class DiffusionModel(ABC):
         """What noise levels are to the model."""
 
     @property
-    @abstractmethod
     def pixels_per_token(self) -> int:
         """Side of the square of pixels that one image token stands for."""
+        latents = self.packing or self.pipeline.transformer.config.patch_size
+        return int(self.pipeline.vae_scale_factor * latents)
 
     @property
     def frames_per_latent(self) -> int:
@@ -187,18 +195,41 @@ class DiffusionModel(ABC):
             noise_level: of the mixture.
         """
 
-    @abstractmethod
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """What the pipeline's own call is told beside text, size, steps and seed: here the strength of guidance.
+
+        Args:
+            text: the prompt; empty for an unconditional picture.
+            steps: denoising steps.
+            guidance: strength; 1 is none.
+        """
+        return {"guidance_scale": guidance}
+
     def generate(
         self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
     ) -> Image.Image | list[Image.Image]:
-        """Draw a picture, or the frames of a clip.
+        """Draw a picture, or the frames of a clip: the pipeline's own call, at the model's own size and prompt length.
 
         Args:
             prompt: the text; empty for an unconditional picture.
             seed: of the noise that it starts from.
             steps: denoising steps; the model's default when left out.
             guidance: strength; the model's default when left out.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit; nothing is cut.
         """
+        whole = make_prompt(prompt) if prompt.strip() else EMPTY_PROMPT
+        self.tokens(whole)
+        steps, guidance = steps or self.defaults.steps, self.defaults.guidance if guidance is None else guidance
+        height, width = self.default_size
+        drawn = self.pipeline(**{
+            "prompt": whole.text, "height": height, "width": width, "num_inference_steps": steps,
+            "max_sequence_length": self.text_length, "generator": torch.Generator().manual_seed(seed),
+            "output_type": "pil", **({"num_frames": self.defaults.frames} if self.family.is_video else {}),
+            **self.call_options(whole.text, steps, guidance),
+        })  # fmt: skip
+        return list(drawn.frames[0]) if self.family.is_video else drawn.images[0]
 
     def predicted(self, output: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
         """The transformer's output with the axes of the mixture; the same where nothing is packed."""

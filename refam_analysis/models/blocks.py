@@ -2,19 +2,26 @@
 
 The rule: a block list is a ``ModuleList`` that is a direct child of the transformer and whose every member contains
 an attention module. Lists count on from each other in the order in which the transformer defines them, which is the
-order in which they run (the recorder checks that while it records). Refiner lists have a type of their own and do not
-shift the count. The number of blocks is checked against the configuration.
+order in which they run (the recorder checks that while it records). Refiner lists do not shift the count: each is a
+stack of its own, with a block type of its own, counted from 0. The number of blocks is checked against the
+configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.layout import Attention
+
+Stack = Literal["main", "context_refiner", "noise_refiner"]
+"""A run of blocks over one sequence: the ``main`` one over text and image, a refiner over one of them, before that."""
+
+MAIN: Stack = "main"
 
 TYPES: Mapping[str, str] = {
     "joint_transformer_blocks": "double",
@@ -25,8 +32,19 @@ TYPES: Mapping[str, str] = {
 }
 """Block type by the name of the list; other lists are "double" beside a single-stream list, else "transformer"."""
 
-REFINERS: frozenset[str] = frozenset({"noise_refiner", "context_refiner", "siglip_refiner"})
-"""Lists that refine one side before the main stack: Z-Image, Lumina 2. They see no joint sequence."""
+REFINERS: Mapping[str, Stack] = {
+    "noise_refiner": "noise_refiner",
+    "context_refiner": "context_refiner",
+    "context_embedder.token_refiner.refiner_blocks": "context_refiner",
+}
+"""Lists that refine one side before the main stack, by their path, with their stack: Z-Image and Lumina 2, and
+HunyuanVideo."""
+
+REFINED: Mapping[Stack, Attention] = {"context_refiner": "text_only", "noise_refiner": "image_only"}
+"""Over what a refiner attends."""
+
+PASSED_OVER: frozenset[str] = frozenset({"siglip_refiner"})
+"""Lists over other tokens than those of the prompt and the picture."""
 
 COUNT_KEYS: Mapping[str, tuple[str, ...]] = {
     "transformer_blocks": ("num_layers",),
@@ -34,6 +52,7 @@ COUNT_KEYS: Mapping[str, tuple[str, ...]] = {
     "single_transformer_blocks": ("num_single_layers", "num_single_dit_layers"),
     "blocks": ("num_layers",),
     "layers": ("n_layers", "num_layers"),
+    **dict.fromkeys(REFINERS, ("n_refiner_layers", "num_refiner_layers")),
 }
 """What the configuration calls the length of a list; the first key that it has counts."""
 
@@ -59,6 +78,13 @@ class BlockCountError(RefamError, ValueError):
         )
 
 
+class UnknownStackError(RefamError, ValueError):
+    """The model has no such stack of blocks."""
+
+    def __init__(self, name: str, stack: str, stacks: Iterable[str]) -> None:
+        super().__init__(f"{name} has no stack {stack!r}. Those that it has: {', '.join(stacks)}.")
+
+
 class UnknownBlockError(RefamError, ValueError):
     """`blocks` names a block that the model does not have."""
 
@@ -69,11 +95,11 @@ class UnknownBlockError(RefamError, ValueError):
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer layer of the main stack.
+    """One transformer layer.
 
     Attributes:
-        index: its number over the whole network, from 0.
-        type: "double", "single" or "transformer".
+        index: its number over the whole network, from 0; of a refiner its number in that.
+        type: "double", "single" or "transformer"; of a refiner the name of its stack.
         path: its name in the module tree, such as "single_transformer_blocks.3".
         module: the layer itself.
     """
@@ -87,29 +113,37 @@ class Block:
         return f"block {self.index} ({self.path})"
 
 
-def find_blocks(transformer: nn.Module) -> tuple[Block, ...]:
-    """The blocks of the main stack, in the order in which they run.
+def find_blocks(transformer: nn.Module, stack: Stack = MAIN) -> tuple[Block, ...]:
+    """The blocks of a stack, in the order in which they run.
+
+    Args:
+        transformer: the bare transformer.
+        stack: "main", or a refiner before it.
 
     Raises:
         NoBlocksError: there are none.
+        UnknownStackError: the model has no such refiner.
         BlockCountError: their number is not what the configuration says.
     """
-    lists = {
-        name: child
-        for name, child in transformer.named_children()
-        if isinstance(child, nn.ModuleList) and name not in REFINERS and _are_blocks(child)
-    }
-    name = type(transformer).__name__
-    if not lists:
+    name, lists = type(transformer).__name__, _lists_of(transformer, stack)
+    if not lists and stack == MAIN:
         raise NoBlocksError(name)
+    if not lists:
+        raise UnknownStackError(name, stack, stacks_of(transformer))
     for path, members in lists.items():
         _check_count(name, path, len(members), getattr(transformer, "config", {}))
     has_single = any(TYPES.get(path) == "single" for path in lists)
+    usual = stack if stack != MAIN else "double" if has_single else "transformer"
     places = [(path, number, module) for path, members in lists.items() for number, module in enumerate(members)]
     return tuple(
-        Block(index, TYPES.get(path, "double" if has_single else "transformer"), f"{path}.{number}", module)
+        Block(index, TYPES.get(path, usual), f"{path}.{number}", module)
         for index, (path, number, module) in enumerate(places)
     )
+
+
+def stacks_of(transformer: nn.Module) -> tuple[Stack, ...]:
+    """The stacks that a transformer has: the main one, then its refiners."""
+    return (MAIN, *(stack for stack in REFINED if _lists_of(transformer, stack)))
 
 
 def head_shape(transformer: nn.Module) -> tuple[int, int]:
@@ -135,6 +169,17 @@ def choose_blocks(blocks: Sequence[Block], wanted: Iterable[int] | None) -> tupl
     if not numbers:
         raise RefamError("blocks is empty, so nothing would be recorded. Leave it out to record every block.")
     return tuple(block for block in blocks if block.index in numbers)
+
+
+def _lists_of(transformer: nn.Module, stack: Stack) -> dict[str, nn.ModuleList]:
+    """The lists of blocks of a stack, by their path; none where the transformer does not have it."""
+    if stack == MAIN:
+        others = {*REFINERS, *PASSED_OVER}
+        found = {name: child for name, child in transformer.named_children() if name not in others}
+    else:
+        named = dict(transformer.named_modules())
+        found = {path: named[path] for path, of in REFINERS.items() if of == stack and path in named}
+    return {path: child for path, child in found.items() if isinstance(child, nn.ModuleList) and _are_blocks(child)}
 
 
 def _are_blocks(members: nn.ModuleList) -> bool:

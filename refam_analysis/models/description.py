@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.blocks import find_blocks, head_shape
+from refam_analysis.models.blocks import find_blocks, head_shape, stacks_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def part_table(model: DiffusionModel) -> pd.DataFrame:
 
 
 def block_table(model: DiffusionModel) -> pd.DataFrame:
-    """The blocks of the transformer, by type.
+    """The blocks of the transformer, by type; those of refiners last.
 
     Args:
         model: from :func:`refam_analysis.load_model`.
@@ -47,7 +47,8 @@ def block_table(model: DiffusionModel) -> pd.DataFrame:
 
     heads, head_width = head_shape(model.transformer)
     rows = {}
-    for kind, alike in groupby(find_blocks(model.transformer), key=lambda block: block.type):
+    found = [block for stack in stacks_of(model.transformer) for block in find_blocks(model.transformer, stack)]
+    for kind, alike in groupby(found, key=lambda block: block.type):
         blocks = list(alike)
         rows[kind] = {
             "blocks": f"{blocks[0].index} to {blocks[-1].index}",

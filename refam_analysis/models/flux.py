@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 PACKING = 2
 """Latents a side that make one token."""
@@ -33,6 +32,7 @@ class FluxModel(DiffusionModel):
     )
 
     parts: ClassVar[tuple[str, ...]] = (*DiffusionModel.parts, "text_encoder_2", "tokenizer_2")
+    packing: ClassVar[int | None] = PACKING
 
     @classmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:
@@ -46,11 +46,6 @@ class FluxModel(DiffusionModel):
     def schedule(self) -> Schedule:
         """The timestep is the noise level itself."""
         return FlowSchedule()
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 in FLUX.1, 8 in the embedded model."""
-        return int(self.pipeline.vae_scale_factor) * PACKING
 
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """T5's tokens. The prompt must fit CLIP's length (77) too, or the pooled vector would see it cut."""
@@ -100,24 +95,11 @@ class FluxModel(DiffusionModel):
         """Tokens unpacked to latents."""
         return unpack_latents(output, mixture.shape)
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """FluxPipeline's own call, at the model's own size and prompt length.
-
-        A model with embedded guidance is told its strength; any other is guided against the empty prompt.
-        """
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        guidance = self.defaults.guidance if guidance is None else guidance
-        embedded = self.pipeline.transformer.config.guidance_embeds
-        contrast = {"guidance_scale": guidance} if embedded else {"true_cfg_scale": guidance, "negative_prompt": ""}
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_inference_steps=steps or self.defaults.steps,
-            max_sequence_length=self.text_length, generator=torch.Generator().manual_seed(seed), **contrast,
-        )  # fmt: skip
-        return drawn.images[0]
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """A model with embedded guidance is told its strength; any other is guided against the empty prompt."""
+        if self.pipeline.transformer.config.guidance_embeds:
+            return {"guidance_scale": guidance}
+        return {"true_cfg_scale": guidance, "negative_prompt": ""}
 
 
 def pack_latents(latents: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline, Flux2Pipeline
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.chat import text_around
@@ -22,17 +21,23 @@ from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.flux import PACKING
 from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 
 class Flux2Model(DiffusionModel):
-    """A FLUX.2 pipeline: dev, which is distilled with guidance, or klein, distilled to few steps or not."""
+    """A FLUX.2 pipeline: dev, which is distilled with guidance, or klein, distilled to few steps or not.
+
+    dev is told the strength of its guidance; klein is guided against the empty prompt, but not at all where it was
+    distilled to few steps.
+    """
 
     family: ClassVar[Family] = Family(
         name="flux2",
         transformer_class="Flux2Transformer2DModel",
         remarks=("The text segment holds the chat template's tokens too, and padding takes part in the attention.",),
     )
+
+    packing: ClassVar[int | None] = PACKING
 
     @classmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:
@@ -46,11 +51,6 @@ class Flux2Model(DiffusionModel):
     def schedule(self) -> Schedule:
         """The timestep is the noise level itself."""
         return FlowSchedule()
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 with the published weights."""
-        return int(self.pipeline.vae_scale_factor) * PACKING
 
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """The language model's tokens of the chat template with the prompt in it, and padding."""
@@ -117,24 +117,6 @@ class Flux2Model(DiffusionModel):
     def predicted(self, output: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
         """Tokens put back in rows."""
         return output.transpose(1, 2).reshape(mixture.shape)
-
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """The pipeline's own call, at the model's own size and prompt length.
-
-        FLUX.2 dev is told the strength of its guidance; klein is guided against the empty prompt, but not at all where
-        it was distilled to few steps.
-        """
-        text = make_prompt(prompt).text if prompt.strip() else ""
-        self.tokens(Prompt(text))
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=text, height=height, width=width, num_inference_steps=steps or self.defaults.steps,
-            guidance_scale=self.defaults.guidance if guidance is None else guidance,
-            max_sequence_length=self.text_length, generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.images[0]
 
 
 def positions(*, y: int = 1, x: int = 1, token: int = 1) -> torch.Tensor:

@@ -2,9 +2,8 @@
 
 LLaMA reads the prompt inside a chat template that asks it to describe a video. The states of all that stands before
 the prompt are dropped, so the text segment begins with the prompt itself. A refiner inside the transformer mixes the
-text tokens before the first block; its attention is not recorded. Padding is masked as keys. The transformer predicts
-the velocity noise - image, and noise levels are called 0 to 1000. The tests compare with HunyuanVideoPipeline's own
-call.
+text tokens before the first block; it is a stack of its own. Padding is masked as keys. The transformer predicts the
+velocity noise - image, and noise levels are called 0 to 1000. The tests compare with HunyuanVideoPipeline's own call.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
-from PIL import Image
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 CLIP_LENGTH = 77
 """Tokens of CLIP's prompt; the pipeline knows no other number."""
@@ -63,7 +61,8 @@ class HunyuanVideoModel(DiffusionModel):
         transformer_class="HunyuanVideoTransformer3DModel",
         is_video=True,
         remarks=(
-            "A refiner mixes the text tokens before the first block; its attention is not recorded.",
+            "A refiner mixes the text tokens before the first block. It is recorded with stack='context_refiner'; "
+            "there padding attends to the first token alone.",
             "LLaMA reads a template before the prompt; its states are dropped, so it draws no attention here.",
             "CLIP gives one vector and no tokens.",
             "Padding of the text is masked as keys, so it draws no attention; its queries are computed all the same.",
@@ -160,22 +159,8 @@ class HunyuanVideoModel(DiffusionModel):
             **inputs,
         }
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> list[Image.Image]:
-        """HunyuanVideoPipeline's own call, at the model's own size, length and prompt length.
-
-        A model with embedded guidance is told its strength; any other is guided against the empty prompt.
-        """
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        guidance = self.defaults.guidance if guidance is None else guidance
-        embedded = self.pipeline.transformer.config.guidance_embeds
-        contrast = {"guidance_scale": guidance} if embedded else {"true_cfg_scale": guidance, "negative_prompt": ""}
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_frames=self.defaults.frames,
-            num_inference_steps=steps or self.defaults.steps, max_sequence_length=self.text_length,
-            generator=torch.Generator().manual_seed(seed), **contrast,
-        )  # fmt: skip
-        return list(drawn.frames[0])
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """A model with embedded guidance is told its strength; any other is guided against the empty prompt."""
+        if self.pipeline.transformer.config.guidance_embeds:
+            return {"guidance_scale": guidance}
+        return {"true_cfg_scale": guidance, "negative_prompt": ""}

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.base import Batched, Conditioning
@@ -122,14 +121,12 @@ class MochiModel(T5VideoModel):
         timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
         return {"hidden_states": mixture, "timestep": timestep.to(self.dtype), "return_dict": False, **inputs}
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> list[Image.Image]:
-        """The frames of the pipeline's own call, at the model's own size, prompt length and number of frames.
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """The strength of guidance, where there are steps enough.
 
         Raises:
             TooFewStepsError: fewer than two steps.
         """
-        if (asked := steps or self.defaults.steps) < 2:
-            raise TooFewStepsError(asked)
-        return super().generate(prompt, seed=seed, steps=steps, guidance=guidance)
+        if steps < 2:
+            raise TooFewStepsError(steps)
+        return super().call_options(text, steps, guidance)

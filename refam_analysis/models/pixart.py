@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, PixArtSigmaPipeline
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import DiffusionSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 
 class PixArtModel(DiffusionModel):
@@ -46,11 +45,6 @@ class PixArtModel(DiffusionModel):
     def schedule(self) -> Schedule:
         """Of the pipeline's scheduler."""
         return DiffusionSchedule.of(self.pipeline.scheduler)
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 with the published weights."""
-        return int(self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size)
 
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """T5's tokens of the prompt in lower case."""
@@ -97,17 +91,6 @@ class PixArtModel(DiffusionModel):
             "aspect_ratio": shape.to(self.device, self.dtype).repeat(len(mixture), 1),
         }
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """The pipeline's own call, at the model's own size and prompt length; the caption is not cleaned."""
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_inference_steps=steps or self.defaults.steps,
-            guidance_scale=self.defaults.guidance if guidance is None else guidance,
-            max_sequence_length=self.text_length, clean_caption=False, use_resolution_binning=False,
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.images[0]
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """Guided against the empty prompt; the caption is not cleaned, nor the size changed."""
+        return {"guidance_scale": guidance, "clean_caption": False, "use_resolution_binning": False}

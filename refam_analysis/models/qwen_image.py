@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.chat import text_around, without_padding
@@ -20,7 +19,7 @@ from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.flux import PACKING, pack_latents, unpack_latents
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 
 class QwenImageModel(DiffusionModel):
@@ -31,10 +30,12 @@ class QwenImageModel(DiffusionModel):
         transformer_class="QwenImageTransformer2DModel",
         remarks=(
             "The text segment is as long as the prompt and what follows it in the template.",
-            "A shorter prompt of a batch is padded up to the image. That padding is masked, is no part of the text "
-            "segment, and counts among the keys of which received mass is a multiple.",
+            "A shorter prompt of a batch is padded up to the image. That padding is masked, and no part of the text "
+            "segment.",
         ),
     )
+
+    packing: ClassVar[int | None] = PACKING
 
     @classmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:
@@ -46,11 +47,6 @@ class QwenImageModel(DiffusionModel):
     def schedule(self) -> Schedule:
         """The timestep is the noise level itself."""
         return FlowSchedule()
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 with the published weights."""
-        return int(self.pipeline.vae_scale_factor) * PACKING
 
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """Qwen2.5-VL's tokens of the prompt and of what the template writes behind it, without padding."""
@@ -119,17 +115,6 @@ class QwenImageModel(DiffusionModel):
         lengths = pack_latents(conditional).norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True)
         return unpack_latents(combined * lengths, conditional.shape)
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """QwenImagePipeline's own call, at the model's own size and prompt length, guided against the empty prompt."""
-        text = make_prompt(prompt).text if prompt.strip() else ""
-        self.tokens(Prompt(text))
-        height, width = self.default_size
-        guidance = self.defaults.guidance if guidance is None else guidance
-        drawn = self.pipeline(
-            prompt=text, negative_prompt="" if guidance > 1 else None, true_cfg_scale=guidance, height=height,
-            width=width, num_inference_steps=steps or self.defaults.steps, max_sequence_length=self.text_length,
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.images[0]
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """Guided against the empty prompt."""
+        return {"true_cfg_scale": guidance, "negative_prompt": "" if guidance > 1 else None}

@@ -16,13 +16,12 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout, text_then_image
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 _LINEAR = "image tokens attend to each other linearly in Sana: without a softmax there are no probabilities"
 _ABSENT: Mapping[str, str] = MappingProxyType(
@@ -71,11 +70,6 @@ class SanaModel(DiffusionModel):
         """The timestep is the noise level in thousandths, in the transformer's own scale."""
         told = self.pipeline.scheduler.config.num_train_timesteps * self.pipeline.transformer.config.timestep_scale
         return FlowSchedule(timesteps=float(told))
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 32 with the published weights."""
-        return int(self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size)
 
     @property
     def instruction(self) -> list[str]:
@@ -142,25 +136,9 @@ class SanaModel(DiffusionModel):
         whole = math.floor(noise_level * scheduler.num_train_timesteps)
         return float(whole * self.pipeline.transformer.config.timestep_scale)
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """The pipeline's own call, at the model's own size and prompt length, guided against the empty prompt."""
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        height, width = self.default_size
-        steps = steps or self.defaults.steps
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_inference_steps=steps,
-            guidance_scale=self.defaults.guidance if guidance is None else guidance,
-            max_sequence_length=self.text_length, use_resolution_binning=False,
-            generator=torch.Generator().manual_seed(seed), **self._instructed(prompt), **self._step_options(steps),
-        )  # fmt: skip
-        return drawn.images[0]
-
-    def _step_options(self, steps: int) -> dict[str, Any]:
-        """What the pipeline is told further for so many steps."""
-        return {}
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """Guided against the empty prompt; the size is not changed."""
+        return {"guidance_scale": guidance, "use_resolution_binning": False, **self._instructed(text)}
 
 
 class SanaSprintModel(SanaModel):
@@ -198,6 +176,7 @@ class SanaSprintModel(SanaModel):
         )
         return encoded
 
-    def _step_options(self, steps: int) -> dict[str, Any]:
-        # The pipeline's own place of the second step is refused where there are not two.
-        return {} if steps == 2 else {"intermediate_timesteps": None}
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """As before, and that steps have their usual places where there are not two, the only number with others."""
+        usual = {} if steps == 2 else {"intermediate_timesteps": None}
+        return {**super().call_options(text, steps, guidance), **usual}

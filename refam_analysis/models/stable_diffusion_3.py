@@ -14,14 +14,13 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.family import Family, MissingPartError, ModelDefaults
 from refam_analysis.models.layout import Role, TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 ZEROS = "<zeros>"
 """What stands at a position of T5's where there is no T5."""
@@ -92,11 +91,6 @@ class StableDiffusion3Model(DiffusionModel):
         return FlowSchedule(timesteps=float(self.pipeline.scheduler.config.num_train_timesteps))
 
     @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 with the published weights."""
-        return int(self.pipeline.vae_scale_factor * self.pipeline.patch_size)
-
-    @property
     def clip_length(self) -> int:
         """Tokens of the text segment that are CLIP's: 77."""
         return int(self.pipeline.tokenizer_max_length)
@@ -149,16 +143,6 @@ class StableDiffusion3Model(DiffusionModel):
         timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
         return {"hidden_states": mixture, "timestep": timestep, "return_dict": False, **inputs}
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """The pipeline's own call, at the model's own size and prompt length, guided against the empty prompt."""
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_inference_steps=steps or self.defaults.steps,
-            guidance_scale=self.defaults.guidance if guidance is None else guidance,
-            max_sequence_length=self.t5_length, generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.images[0]
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """Guided against the empty prompt. The length that the pipeline is told is T5's."""
+        return {"guidance_scale": guidance, "max_sequence_length": self.t5_length}

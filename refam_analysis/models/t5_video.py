@@ -9,10 +9,9 @@ from abc import ABC
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 
 class T5VideoModel(DiffusionModel, ABC):
@@ -21,22 +20,6 @@ class T5VideoModel(DiffusionModel, ABC):
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """T5's tokens, padding included."""
         return align_tokens(prompt, self.pipeline.tokenizer, length=self.text_length, encoder="t5")
-
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> list[Image.Image]:
-        """The frames of the pipeline's own call, at the model's own size, prompt length and number of frames."""
-        if prompt.strip():
-            self.tokens(make_prompt(prompt))
-        height, width = self.default_size
-        drawn = self.pipeline(
-            prompt=prompt, height=height, width=width, num_frames=self.defaults.frames,
-            num_inference_steps=steps or self.defaults.steps,
-            guidance_scale=self.defaults.guidance if guidance is None else guidance,
-            max_sequence_length=self.text_length, generator=torch.Generator().manual_seed(seed), output_type="pil",
-        )  # fmt: skip
-        frames: list[Image.Image] = drawn.frames[0]
-        return frames
 
 
 def per_channel(values: Sequence[float], latents: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+from torch import nn
 
 from refam_analysis.models.base import Batched, Conditioning
 from refam_analysis.models.family import Family, ModelDefaults
@@ -44,8 +45,8 @@ class WanModel(T5VideoModel):
         calls=_calls,
         is_video=True,
         remarks=(
-            "Wan 2.2 A14B has two transformers. The first is recorded, at every noise level; the pipeline itself goes "
-            "on with the second below the noise level boundary_ratio.",
+            "Wan 2.2 A14B has two transformers. Each step is recorded from the one that the pipeline runs at its noise "
+            "level: below boundary_ratio from the second. attrs['transformers'] then names that of each step.",
             "Behind the prompt the text is zeros, which are attended to as equal keys.",
             "An image-to-video transformer also attends to the tokens of its first frame's CLIP embedding; that call "
             "is not recorded.",
@@ -65,6 +66,11 @@ class WanModel(T5VideoModel):
     def schedule(self) -> Schedule:
         """The timestep is a thousand times the noise level."""
         return FlowSchedule(timesteps=1000.0)
+
+    def transformer_at(self, noise_level: float) -> nn.Module:
+        """Below the noise level ``boundary_ratio`` the second, where there is one."""
+        ratio, second = self.pipeline.config.boundary_ratio, self.pipeline.transformer_2
+        return self.transformer if ratio is None or second is None or noise_level >= ratio else second
 
     @property
     def pixels_per_token(self) -> int:

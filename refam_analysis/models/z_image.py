@@ -3,8 +3,8 @@
 Image and text are each filled up to a multiple of 32 with a learnt token, which takes part in the attention: the
 image's filling stands between image and text, the text's is the padding of the text segment. Texts of a batch differ in
 length, so each item has a layout of its own. Time is reversed. Before the main stack, refiners run over the image and
-over the text alone; they are no blocks. Everything here gives the transformer what diffusers' ZImagePipeline gives it;
-the tests compare with the pipeline's own call.
+over the text alone; they are stacks of their own. Everything here gives the transformer what diffusers' ZImagePipeline
+gives it; the tests compare with the pipeline's own call.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from refam_analysis.models.base import Batched, Conditioning, DiffusionModel
 from refam_analysis.models.chat import text_around, without_padding
 from refam_analysis.models.family import Family, ModelDefaults
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
-from refam_analysis.prompts import Prompt, Token, align_tokens, make_prompt
+from refam_analysis.prompts import Prompt, Token, align_tokens
 
 PATCH = 2
 """Latents a side that make one token; the published weights have no other patch size."""
@@ -43,9 +42,12 @@ class ZImageModel(DiffusionModel):
         remarks=(
             "The text segment holds the chat template's tokens too, and learnt padding up to a multiple of 32 tokens.",
             "Between image and text stands learnt padding of the image, of the side 'other'.",
-            "Refiners have run over image and text before block 0: its text tokens have seen one another.",
+            "Refiners have run over image and text before block 0: its text tokens have seen one another. They are "
+            "recorded with stack='noise_refiner' (the image) and stack='context_refiner' (the text).",
         ),
     )
+
+    packing: ClassVar[int | None] = PATCH
 
     @classmethod
     def pipeline_defaults(cls, pipeline: DiffusionPipeline) -> ModelDefaults:
@@ -62,11 +64,6 @@ class ZImageModel(DiffusionModel):
     def schedule(self) -> Schedule:
         """The model is told 1 - t, and predicts image - noise."""
         return FlowSchedule(reversed=True)
-
-    @property
-    def pixels_per_token(self) -> int:
-        """Side of the square of pixels that one image token stands for: 16 with the published weights."""
-        return int(self.pipeline.vae_scale_factor) * PATCH
 
     def tokens(self, prompt: Prompt) -> tuple[Token, ...]:
         """Qwen 3's tokens of the chat template with the prompt in it, then the learnt padding."""
@@ -122,20 +119,9 @@ class ZImageModel(DiffusionModel):
         """One tensor of the items' own, without the frame."""
         return torch.stack(list(output)).squeeze(2)
 
-    def generate(
-        self, prompt: str, *, seed: int = 0, steps: int | None = None, guidance: float | None = None
-    ) -> Image.Image:
-        """ZImagePipeline's own call, at the model's own size and prompt length, guided against the empty prompt."""
-        text = make_prompt(prompt).text if prompt.strip() else ""
-        self.tokens(Prompt(text))
-        height, width = self.default_size
-        guidance = self.defaults.guidance if guidance is None else guidance
-        drawn = self.pipeline(
-            prompt=text, height=height, width=width, num_inference_steps=steps or self.defaults.steps,
-            guidance_scale=guidance - 1, max_sequence_length=self.text_length,
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.images[0]
+    def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:
+        """Guided against the empty prompt; ZImagePipeline calls the same strength one less."""
+        return {"guidance_scale": guidance - 1}
 
 
 def _filled(length: int) -> int:

@@ -1,6 +1,8 @@
-"""Prompts: expressions with magnets, their words, and a tokenizer's tokens aligned to them.
+"""Prompts: expressions with magnets, their words, a tokenizer's tokens aligned to them, and what the words say.
 
-Nothing here knows of a model; a tokenizer is all that is asked for.
+The text (`magnets`), its function words (`stop_words`) and tokens (`tokens`); what is looked for (`noun_phrases`, found
+by a parser in `parsed` or by rules in `ruled`) and where (`places`, found in `mentions`), both by the word lists of
+`lexicon`. Nothing here knows of a model; a tokenizer is all that is asked for.
 """
 
 from refam_analysis.prompts.magnets import (
@@ -13,14 +15,21 @@ from refam_analysis.prompts.magnets import (
     Word,
     make_prompt,
 )
+from refam_analysis.prompts.noun_phrases import NounPhrase, noun_phrase
+from refam_analysis.prompts.parsed import NoSpacyError
+from refam_analysis.prompts.places import Along, Place, places
 from refam_analysis.prompts.stop_words import STOP_WORDS, is_stop_word
 from refam_analysis.prompts.tokens import PromptTooLongError, SlowTokenizerError, Token, TokenKind, align_tokens
 
 __all__ = [
     "DEFAULT_MAGNETS",
     "STOP_WORDS",
+    "Along",
     "EmptyExpressionError",
     "EmptyMagnetError",
+    "NoSpacyError",
+    "NounPhrase",
+    "Place",
     "Prompt",
     "PromptError",
     "PromptTooLongError",
@@ -32,4 +41,6 @@ __all__ = [
     "align_tokens",
     "is_stop_word",
     "make_prompt",
+    "noun_phrase",
+    "places",
 ]

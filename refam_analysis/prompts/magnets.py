@@ -78,19 +78,22 @@ class Prompt:
     Attributes:
         expression: the referring expression, single spaces between its words.
         magnets: what is appended, in order.
+        magnets_first: whether they stand before the expression instead of behind it, to see what their place does.
     """
 
     expression: str
     magnets: tuple[str, ...] = ()
+    magnets_first: bool = False
 
     @property
     def text(self) -> str:
-        """The expression, then the magnets, joined by single spaces.
+        """The expression and the magnets, joined by single spaces.
 
         >>> make_prompt("the red circle", (".", "a")).text
         'the red circle . a'
         """
-        return " ".join((self.expression, *self.magnets))
+        parts = (*self.magnets, self.expression) if self.magnets_first else (self.expression, *self.magnets)
+        return " ".join(parts)
 
     @cached_property
     def words(self) -> tuple[Word, ...]:
@@ -99,17 +102,20 @@ class Prompt:
         >>> [word.text for word in make_prompt("the left-most one, please").words]
         ['the', 'left-most', 'one', ',', 'please']
         """
-        text, magnets_from = self.text, len(self.expression)
-        return tuple(Word(text[start:end], start, end, start >= magnets_from) for start, end in _spans(text))
+        text = self.text
+        first = len(text) - len(self.expression) if self.magnets_first else 0
+        own = range(first, first + len(self.expression))
+        return tuple(Word(text[start:end], start, end, start not in own) for start, end in _spans(text))
 
 
-def make_prompt(expression: str, magnets: Sequence[str] = ()) -> Prompt:
+def make_prompt(expression: str, magnets: Sequence[str] = (), *, magnets_first: bool = False) -> Prompt:
     """Check an expression and the magnets to append, and put them together.
 
     Args:
         expression: the referring expression; runs of white space become single spaces, nothing else changes.
-        magnets: words or punctuation marks to append, in order; repetitions are kept. A magnet that is a colour
-            word of the expression itself is left out.
+        magnets: words or punctuation marks to append, in order; repetitions are kept. A magnet that names a colour
+            which the expression itself names, alone or within a word ("blue-eyed"), is left out.
+        magnets_first: put them in front of the expression, as a control of their place.
 
     Raises:
         EmptyExpressionError: the expression has no visible character.
@@ -129,10 +135,15 @@ def make_prompt(expression: str, magnets: Sequence[str] = ()) -> Prompt:
     for magnet in cleaned:
         if not _is_visible(magnet):
             raise EmptyMagnetError(magnet)
-    named = COLOUR_WORDS & {word.text.casefold() for word in Prompt(expression).words}
-    same_shade = {"gray": "grey", "grey": "gray"}
-    named |= {same_shade[colour] for colour in named if colour in same_shade}
-    return Prompt(expression, tuple(magnet for magnet in cleaned if magnet.casefold() not in named))
+    named = _colours(expression)
+    kept = tuple(magnet for magnet in cleaned if named.isdisjoint(_colours(magnet)))
+    return Prompt(expression, kept, magnets_first)
+
+
+def _colours(text: str) -> set[str]:
+    """The colours that a text names, parts of hyphenated words among them; "gray" and "grey" are one."""
+    parts = {part for word in Prompt(text).words for part in re.split("['’-]", word.text.casefold())}
+    return {"grey" if part == "gray" else part for part in parts & COLOUR_WORDS}
 
 
 def is_punctuation(text: str) -> bool:

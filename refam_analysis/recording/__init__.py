@@ -5,10 +5,18 @@ keeps (`plans`, `quantities`), listens to a bare transformer through hooks (`pas
 (`attention_calls`), gets the log-sum-exp of every row from a kernel (`kernels`) and reduces the attention without ever
 holding it (`reductions`, `chunks`, `precision`); it can change the attention meanwhile (`interventions`). What comes
 out is a :class:`Recording` (`assembly`, `recording`, `labels`, `storage`), in memory or written to disk block by block
-(`store`). `estimate` says before what it will take (`sizes`). What it means is the business of `analysis`.
+(`store`, which completes the same run alone: `differences`). `estimate` says before what it will take (`sizes`). What
+it means is the business of `analysis`.
 """
 
-from refam_analysis.models.blocks import Block, BlockCountError, NoBlocksError, UnknownBlockError, find_blocks
+from refam_analysis.models.blocks import (
+    Block,
+    BlockCountError,
+    NoBlocksError,
+    UnknownBlockError,
+    UnknownStackError,
+    find_blocks,
+)
 from refam_analysis.recording.assembly import BranchesError
 from refam_analysis.recording.attention_calls import UnsupportedAttentionError
 from refam_analysis.recording.estimate import Estimate, estimate
@@ -73,6 +81,7 @@ __all__ = [
     "StepsError",
     "UnknownBlockError",
     "UnknownQuantityError",
+    "UnknownStackError",
     "UnknownWordError",
     "UnsupportedAttentionError",
     "estimate",

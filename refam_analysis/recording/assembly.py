@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.layout import TokenLayout
+from refam_analysis.models.layout import TokenLayout, longest
 from refam_analysis.prompts.tokens import Token
 from refam_analysis.recording.labels import build_dataset, make_axes
 from refam_analysis.recording.passes import Pass
@@ -71,7 +71,7 @@ def assemble(
         heads: numbers along the head axis; None for a mean.
     """
     found = [[one.results_of(item) for one, item in step] for step in places]
-    layout = max((layout for step in found for layout, _ in step), key=lambda layout: layout.length)
+    layout = longest(layout for step in found for layout, _ in step)
     arrays = {
         name: _stacked([[results[name] for _, results in step] for step in found], plan.shape_of(name, layout))
         for name in plan.keep

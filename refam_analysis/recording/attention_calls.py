@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 from refam_analysis.errors import RefamError
 
 LOWEST_BIAS = -1e3
-"""A query must have some key whose bias is at least this, or none but -inf."""
+"""A query may attend to a key whose bias is at least this. It must have one, or none but -inf."""
 
 OUTSIDE_GRAPHS = "attention is recorded outside compiled graphs; compile without fullgraph=True, or not at all"
 """What torch.compile is told where it may not go on: a graph ends before recording, and another begins behind it."""
@@ -70,6 +70,8 @@ class AttentionCall:
         causal: whether query i attends to keys 0..i only. Never together with a mask.
         scale: factor of the scores.
         moved: mass that an intervention has moved after the softmax.
+        counted: how many keys each query may attend to, (1 or batch, 1 or head, 1 or query), where an intervention
+            masks others beside; None for those that the mask leaves.
     """
 
     query: torch.Tensor
@@ -79,34 +81,41 @@ class AttentionCall:
     causal: bool = False
     scale: float = 1.0
     moved: Moved | None = None
+    counted: torch.Tensor | None = None
 
     def narrow(self, items: slice, queries: int, keys: int) -> AttentionCall:
         """The call of some items of the batch, of its first queries and its first keys."""
         parts = self.query[items, :, :queries], self.key[items, :, :keys], self.value[items, :, :keys]
-        bias = self.bias
-        if bias is not None:
-            wanted = (items, slice(None), slice(0, queries), slice(0, keys))
-            bias = bias[tuple(slice(None) if n == 1 else w for n, w in zip(bias.shape, wanted, strict=True))]
-        return AttentionCall(*parts, mask=bias, scale=self.scale, moved=self.moved)
+        wanted = (items, slice(None), slice(0, queries), slice(0, keys))
+        return self._with(*parts, _narrowed(self.bias, wanted), _narrowed(self.counted, wanted[:3]))
 
     def take_heads(self, heads: Sequence[int]) -> AttentionCall:
         """The call of some of the heads."""
         chosen = list(heads)
         groups = self.heads // self.key.shape[1]
         key, value = (part.repeat_interleave(groups, dim=1)[:, chosen] for part in (self.key, self.value))
-        bias = self.bias if self.bias is None or self.bias.shape[1] == 1 else self.bias[:, chosen]
-        return AttentionCall(self.query[:, chosen], key, value, mask=bias, scale=self.scale, moved=self.moved)
+        bias, counted = (_taken(part, chosen, axis=1) for part in (self.bias, self.counted))
+        return self._with(self.query[:, chosen], key, value, bias, counted)
 
     def take_queries(self, positions: Sequence[int]) -> AttentionCall:
         """The call of some of the queries, given in rising order."""
-        chosen, bias, moved = list(positions), self.bias, self.moved
-        if bias is not None and bias.shape[2] > 1:
-            bias = bias[:, :, chosen]
+        chosen, moved = list(positions), self.moved
+        bias, counted = (_taken(part, chosen, axis=2) for part in (self.bias, self.counted))
         if moved is not None:
             inside = [place for place, position in enumerate(chosen) if moved.rows.start <= position < moved.rows.stop]
             rows = slice(inside[0], inside[-1] + 1) if inside else slice(0, 0)
             moved = replace(moved, rows=rows)
-        return AttentionCall(self.query[:, :, chosen], self.key, self.value, mask=bias, scale=self.scale, moved=moved)
+        return replace(self._with(self.query[:, :, chosen], self.key, self.value, bias, counted), moved=moved)
+
+    def _with(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None,
+        counted: torch.Tensor | None,
+    ) -> AttentionCall:
+        return AttentionCall(query, key, value, mask=bias, scale=self.scale, moved=self.moved, counted=counted)
 
     @property
     def length(self) -> tuple[int, int]:
@@ -140,6 +149,34 @@ class AttentionCall:
         is_bool = self.mask.dtype == torch.bool
         mask = _as_additive(self.mask, self.query.dtype) if is_bool else _checked(self.mask.detach())
         return mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+
+    @cached_property
+    def open_keys(self) -> torch.Tensor | int:
+        """How many keys the model lets each query attend to, whatever an intervention masks beside.
+
+        All, where there is no mask; (1 or batch, 1 or head, 1 or query) where there is one.
+        """
+        if self.counted is not None:
+            return self.counted
+        keys = self.key.shape[-2]
+        if self.bias is None:
+            return keys
+        allowed = (self.bias >= LOWEST_BIAS).sum(-1)
+        return allowed if self.bias.shape[-1] > 1 else allowed * keys
+
+
+def _narrowed(part: torch.Tensor | None, wanted: Sequence[slice]) -> torch.Tensor | None:
+    """A range along every axis that is not there for all alike."""
+    if part is None:
+        return None
+    return part[tuple(slice(None) if n == 1 else w for n, w in zip(part.shape, wanted, strict=True))]
+
+
+def _taken(part: torch.Tensor | None, chosen: Sequence[int], *, axis: int) -> torch.Tensor | None:
+    """Some entries along an axis, unless it is there for all alike."""
+    if part is None or part.shape[axis] == 1:
+        return part
+    return part.index_select(axis, torch.tensor(chosen, device=part.device))
 
 
 def _checked(mask: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,10 @@ class Chunk:
         """Where the chunk's rows lie in an array of (batch, head, query, ...)."""
         return self.items, self.heads, self.rows
 
+    def rows_of(self, array: torch.Tensor) -> torch.Tensor:
+        """The chunk's rows of an array of (1 or batch, 1 or head, 1 or query)."""
+        return array[tuple(map(_broadcast_range, array.shape, self.index))]
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(items, heads, rows, columns)."""

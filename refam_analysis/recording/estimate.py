@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 import xarray as xr
 import zarr
@@ -20,14 +21,15 @@ from PIL import Image
 from zarr.storage import MemoryStore
 
 from refam_analysis.models.base import DiffusionModel, ForwardInputs
-from refam_analysis.prompts import make_prompt
+from refam_analysis.models.blocks import MAIN, Stack
+from refam_analysis.prompts import Prompt, make_prompt
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.labels import COMMON_AXES
 from refam_analysis.recording.plans import Heads, Plan, Results
 from refam_analysis.recording.quantities import check_names
 from refam_analysis.recording.record import keep_of
 from refam_analysis.recording.recorder import NothingRecordedError, Recorder
-from refam_analysis.recording.runs import Run, noise_levels
+from refam_analysis.recording.runs import Run, choosing, noise_levels
 from refam_analysis.recording.sizes import held_bytes, readable, whole_bytes, working_bytes
 from refam_analysis.recording.storage import encoding
 
@@ -97,7 +99,10 @@ def estimate(
     expression: str = "a picture",
     blocks: Iterable[int] | None = None,
     heads: Heads = "each",
+    words: Iterable[str] | None = None,
+    region: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
+    stack: Stack = MAIN,
     steps: int = 1,
     guidance: float | None = None,
     measure: bool = True,
@@ -106,9 +111,9 @@ def estimate(
 
     Args:
         model: from :func:`refam_analysis.load_model`.
-        keep, size, blocks, heads, dtype, guidance: as for :func:`refam_analysis.record`.
+        keep, size, blocks, heads, words, region, dtype, stack, guidance: as for :func:`refam_analysis.record`.
         frames: of the clip, for a video family.
-        expression: with its magnets; its length matters only to a model that drops the padding.
+        expression: with its magnets, and with the ``words``; its length matters only to a model that drops the padding.
         steps: denoising steps, or noise levels.
         measure: run one recorded pass and time it; without, the times stay None.
 
@@ -120,10 +125,13 @@ def estimate(
         print(ra.estimate(model, keep=["full"], size=(1024, 1024), steps=28))
     """
     run = Run(model, noise_levels(0.6, steps), guidance=guidance)
-    first = _inputs(run, size or model.default_size, frames, expression)
+    prompt = make_prompt(expression)
+    first = _inputs(run, size or model.default_size, frames, prompt)
+    chosen = choosing(model, prompt, words, region)
     options: dict[str, Any] = {
-        "keep": keep_of(model, first.layout) if keep is None else list(check_names(keep)),
-        "blocks": None if blocks is None else list(blocks), "heads": heads, "dtype": dtype, "branches": run.branches,
+        "keep": keep_of(model, first.layout, stack) if keep is None else list(check_names(keep)),
+        "blocks": None if blocks is None else list(blocks), "heads": heads, "dtype": dtype, "stack": stack,
+        "queries": None if chosen is None else chosen(first.layout), "branches": run.branches,
     }  # fmt: skip
     plan, call = _first_call(model, first, options)
     batch, passes = len(first.layouts), len(run.levels)
@@ -146,11 +154,11 @@ def estimate(
     )
 
 
-def _inputs(run: Run, size: tuple[int, int], frames: int, expression: str) -> ForwardInputs:
+def _inputs(run: Run, size: tuple[int, int], frames: int, prompt: Prompt) -> ForwardInputs:
     """Of a grey picture or clip: what is in it does not matter here."""
     picture = Image.new("RGB", (size[1], size[0]), "grey")
     latents = run.model.encode_images([[picture] * frames], size=size)
-    return run.first(latents, run.model.encode_prompts([make_prompt(expression)]), [0])
+    return run.first(latents, run.model.encode_prompts([prompt]), [0])
 
 
 class _Seen(Exception):
@@ -166,9 +174,10 @@ def _stop(plan: Plan, call: AttentionCall) -> NoReturn:
 
 
 def _first_call(model: DiffusionModel, first: ForwardInputs, options: Mapping[str, Any]) -> tuple[Plan, AttentionCall]:
+    transformer = model.transformer_at(first.noise_level)
     try:
-        with Recorder(model.transformer, first.layouts, **options, before=_stop) as recorder:
-            model.transformer(**first.kwargs)
+        with Recorder(transformer, first.layouts, **options, before=_stop) as recorder:
+            transformer(**first.kwargs)
     except _Seen as seen:
         return seen.plan, seen.call
     recorder.recordings()  # says why there was no attention
@@ -212,10 +221,11 @@ class _Discard:
 def _measured(model: DiffusionModel, first: ForwardInputs, options: Mapping[str, Any]) -> tuple[float, float]:
     """Seconds of one recorded pass, and of these the ones in which a block was compressed."""
     sink = _Discard()
-    with Recorder(model.transformer, first.layouts, **options, sink=sink):
+    transformer = model.transformer_at(first.noise_level)
+    with Recorder(transformer, first.layouts, **options, sink=sink):
         _wait(model.device)
         start = time.perf_counter()
-        model.transformer(**first.kwargs)
+        transformer(**first.kwargs)
         _wait(model.device)
         return time.perf_counter() - start, sink.compressing
 

@@ -8,7 +8,7 @@ its place: sum_j p_j v_j is linear in the values. What is recorded is the attent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -18,12 +18,21 @@ from torch import nn
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.blocks import Block, choose_blocks
-from refam_analysis.models.layout import Role, TokenLayout
+from refam_analysis.models.layout import Attention, Role, TokenLayout, longest
 from refam_analysis.recording.attention_calls import LOWEST_BIAS, AttentionCall, Moved, Plain, run_call
 from refam_analysis.recording.kernels import Attended, choose_kernel
+from refam_analysis.recording.plans import sides_of
 
 How = Literal["score", "value", "redirect"]
 QuerySide = Literal["all", "text", "image"]
+
+_CROSS = "the text is attended to by cross-attention alone"
+_WHY_NONE: Mapping[Attention, str] = {
+    "separate": _CROSS,
+    "cross": _CROSS,
+    "text_only": "this stack of blocks runs over the text alone",
+    "image_only": "this stack of blocks runs over the image alone",
+}
 
 
 class InterventionError(RefamError, ValueError):
@@ -99,7 +108,10 @@ class Intervention:
             there = layout.key_positions
             if outside := [position for position in self.keys + self.onto if position not in there]:
                 raise InterventionError(f"The keys are the positions {there.start} to {there.stop - 1}, not {outside}.")
-        if layouts[0].attention != "joint":
+        attention = layouts[0].attention
+        if self.queries != "all" and getattr(layouts[0], self.queries).start not in layouts[0].query_positions:
+            raise InterventionError(f"There are no {self.queries} queries here: {_WHY_NONE[attention]}.")
+        if attention in ("separate", "cross"):
             self._check_apart(layouts)
         elif self.queries != "all" and not one_call_an_item:
             self._check_rows(layouts, self.queries)
@@ -118,8 +130,6 @@ class Intervention:
             )
 
     def _check_apart(self, layouts: Sequence[TokenLayout]) -> None:
-        if self.queries == "text":
-            raise InterventionError("There are no text queries here: the text is attended to by cross-attention alone.")
         for layout in layouts:
             sides = {position < layout.text.stop for position in self.keys + self.onto}
             if self.how == "redirect" and len(sides) > 1:
@@ -130,13 +140,13 @@ class Intervention:
 
     @staticmethod
     def _check_rows(layouts: Sequence[TokenLayout], side: Literal["text", "image"]) -> None:
-        longest: slice = getattr(max(layouts, key=lambda layout: layout.length), side)
+        most: slice = getattr(longest(layouts), side)
         for layout in layouts:
             own: slice = getattr(layout, side)
-            if (own.start, own.stop) != (longest.start, min(longest.stop, layout.length)):
+            if (own.start, own.stop) != (most.start, min(most.stop, layout.query_positions.stop)):
                 raise InterventionError(
-                    f"The {side} queries of this batch lie at different places, {own} and {longest}. Run its items "
-                    "one at a time."
+                    f"The {side} queries of this batch lie at different places, {own} and {most}. Run its items one at "
+                    "a time."
                 )
 
     def changes(self, block: int) -> bool:
@@ -158,7 +168,7 @@ class Intervention:
             InterventionError: a query would have nothing left to attend to.
         """
         keys, onto = (_local(positions, layout, role) for positions in (self.keys, self.onto))
-        rows = _rows(self.queries, layout, role)
+        rows = sides_of(layout, role)[0][self.queries]
         everywhere = rows == slice(0, call.query.shape[-2])
         if not keys:
             return _attend(call, plain)
@@ -185,15 +195,9 @@ def _attend(call: AttentionCall, plain: Plain) -> tuple[AttentionCall, Attended,
 def _local(positions: Sequence[int], layout: TokenLayout, role: Role) -> list[int]:
     """Positions as the call counts its keys; those of another attention are left out."""
     if role == "joint":
-        return list(positions)
+        return [position - layout.key_positions.start for position in positions]
     side = layout.text if role == "text" else layout.image
     return [position - side.start for position in positions if side.start <= position < side.stop]
-
-
-def _rows(queries: QuerySide, layout: TokenLayout, role: Role) -> slice:
-    if role == "joint":
-        return {"all": slice(0, layout.length), "text": layout.text, "image": layout.image}[queries]
-    return slice(0, layout.image_length)
 
 
 def _without(call: AttentionCall, keys: Sequence[int], rows: slice) -> AttentionCall:
@@ -209,7 +213,8 @@ def _without(call: AttentionCall, keys: Sequence[int], rows: slice) -> Attention
             f"Without the keys {list(keys)} a query would have nothing left to attend to: there are no others, or the "
             "model masks them. Suppress fewer."
         )
-    return replace(call, mask=bias, causal=False)
+    counted = torch.as_tensor(call.open_keys, device=call.query.device)
+    return replace(call, mask=bias, causal=False, counted=counted.reshape((1,) * (3 - counted.ndim) + counted.shape))
 
 
 def _exchanged(value: torch.Tensor, keys: Sequence[int], onto: Sequence[int]) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.blocks import Block
-from refam_analysis.models.layout import Role, TokenLayout
+from refam_analysis.models.layout import Role, TokenLayout, longest
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.chunks import Workspace
 from refam_analysis.recording.plans import Plan, Results, Sink, narrowed, sides_of
@@ -160,18 +160,18 @@ class Pass:
         """
         self._calls += 1
         self._batch = self._batch or call.query.shape[0]
-        longest = max(self._layouts(), key=lambda layout: layout.length)
+        layout = longest(self._layouts())
         role = self._role(block) if self._calls <= self._expected(block) else "other"
         if role == "other":
-            return role, longest
+            return role, layout
         items = 1 if self._plan.one_call_an_item else self._batch
         self._heads = self._heads or call.heads
         if (call.query.shape[0], call.heads) != (items, self._heads):
             raise BatchChangedError(block, (call.query.shape[0], call.heads), (items, self._heads))
-        expected = tuple(sides["all"].stop for sides in sides_of(longest, role))
+        expected = tuple(sides["all"].stop for sides in sides_of(layout, role))
         if call.length != expected:
             raise LayoutMismatchError(block, role, call.length, expected)
-        return role, longest
+        return role, layout
 
     def keep_attention(self, block: Block, call: AttentionCall, lse: torch.Tensor) -> None:
         """Reduce an attention call of the running block and keep the results, on the CPU, in the asked dtype."""
@@ -200,7 +200,7 @@ class Pass:
         if not isinstance(self._plan.heads, str):
             call, lse = call.take_heads(self._plan.heads), lse[:, list(self._plan.heads)]
         if self._plan.queries is not None:
-            first = 0 if role == "joint" else layout.image.start
+            first = layout.query_positions.start
             places = [position - first for position in self._plan.queries if 0 <= position - first < queries]
             call, lse = call.take_queries(places), lse[:, :, places]
         return call, lse
@@ -213,11 +213,10 @@ class Pass:
         on_cpu = call.query.device.type == "cpu"
         filled = targets if on_cpu else {k: torch.empty_like(v, device=lse.device) for k, v in targets.items()}
         queries, keys = sides_of(layout, role)
-        first = 0 if role == "joint" else layout.image.start
         reduce_attention(
             call,
             lse,
-            narrowed(queries, self._plan.queries, first=first),
+            narrowed(queries, self._plan.queries, first=layout.query_positions.start),
             keys,
             filled,
             mean_over_heads=self._plan.heads == "mean",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import torch
 from torch import nn
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.blocks import Block, choose_blocks, find_blocks
+from refam_analysis.models.blocks import MAIN, REFINED, Block, Stack, choose_blocks, find_blocks
 from refam_analysis.models.family import BatchError, Family
 from refam_analysis.models.layout import CALLS, Attention, LayoutError, Role, TokenLayout
 from refam_analysis.recording.quantities import (
@@ -39,7 +39,7 @@ class Plan:
     """What is recorded of every pass, and what is expected of it.
 
     Attributes:
-        blocks: all blocks of the network, in order.
+        blocks: all blocks of the stack, in order.
         calls: for each of them the attention calls that it makes, in order.
         recorded: the blocks whose attention is kept.
         keep: names of the quantities.
@@ -118,6 +118,7 @@ def make_plan(
     queries: Iterable[int] | None,
     dtype: torch.dtype,
     calls: Sequence[Role] | None,
+    stack: Stack = MAIN,
 ) -> tuple[Plan, dict[str, str]]:
     """Put everything together, and refuse what does not fit. The arguments are those of the Recorder.
 
@@ -125,6 +126,10 @@ def make_plan(
         The plan, and by name the quantities that cannot be kept here, each with the reason.
     """
     attention = _check_layouts(layouts, family, transformer)
+    found = find_blocks(transformer, stack)
+    if stack != MAIN:  # what is peculiar to a family is so of its main stack
+        attention, family = REFINED[stack], None
+        layouts = tuple(replace(layout, attention=attention) for layout in layouts)
     absent = {**absent_quantities(attention), **(family.absent if family is not None else {})}
     chosen = None if queries is None else _check_queries(queries, layouts[0])
     if chosen is not None:
@@ -133,7 +138,6 @@ def make_plan(
     for name in names:
         if name in absent:
             raise QuantityMissingError(name, absent[name])
-    found = find_blocks(transformer)
     config: Mapping[str, Any] = getattr(transformer, "config", {})
     if calls is not None:
         roles = [_check_calls(calls)] * len(found)
@@ -152,7 +156,12 @@ def make_plan(
 def sides_of(layout: TokenLayout, role: Role) -> tuple[Sides, Sides]:
     """Where the sides lie among the queries, and among the keys, of an attention call."""
     if role == "joint":
-        sides = {"text": layout.text, "image": layout.image, "all": slice(0, layout.length)}
+        there = layout.query_positions
+        sides = {
+            "text": _within(layout.text, there),
+            "image": _within(layout.image, there),
+            "all": slice(0, len(there)),
+        }
         return sides, sides
     image = slice(0, layout.image_length)
     queries = {"image": image, "all": image}
@@ -160,6 +169,12 @@ def sides_of(layout: TokenLayout, role: Role) -> tuple[Sides, Sides]:
         return queries, queries
     text = slice(0, layout.text_length)
     return queries, {"text": text, "all": text}
+
+
+def _within(part: slice, there: range) -> slice:
+    """Where a part of the sequence lies in a range of it; empty where it does not."""
+    start, stop = (min(max(edge, there.start), there.stop) - there.start for edge in (part.start, part.stop))
+    return slice(start, stop)
 
 
 def narrowed(queries: Sides, positions: Sequence[int] | None, *, first: int = 0) -> Sides:

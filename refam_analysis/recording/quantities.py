@@ -66,6 +66,14 @@ DEFAULT_KEEP: tuple[str, ...] = (
 )
 """What a joint attention keeps where nothing is asked for."""
 
+_OVER_EACH = ("entropy_over_text", "entropy_over_image")
+_BESIDE: Mapping[Attention, tuple[str, ...]] = {
+    "separate": _OVER_EACH,
+    "cross": _OVER_EACH,
+    "text_only": ("text_to_text",),
+}
+"""What other attentions keep then, beside what they have of that."""
+
 _FROM_IMAGE = ("received_from_image", "uniformity_from_image")
 SHOWN_BY: Mapping[Role, tuple[str, ...]] = {
     "joint": tuple(QUANTITIES),
@@ -78,6 +86,7 @@ the separate attentions, those of text keys from the second."""
 
 _APART = "image queries attend to image keys and to text keys apart here, each with a softmax of its own"
 _NO_TEXT_QUERIES = "this model has no text queries: its text is attended to by cross-attention, and attends to nothing"
+_ALONE: Mapping[Attention, Side] = {"text_only": "text", "image_only": "image"}
 _ABSENT: Mapping[str, str] = {
     "full": f"{_APART}. Keep 'image_to_image' and 'image_to_text'.",
     "entropy": f"{_APART}. Keep 'entropy_over_image' and 'entropy_over_text'.",
@@ -91,19 +100,32 @@ def absent_quantities(attention: Attention) -> dict[str, str]:
     >>> sorted(set(QUANTITIES) - set(absent_quantities("separate")))[:3]
     ['entropy_over_image', 'entropy_over_text', 'image_to_image']
     """
+    if attention in _ALONE:
+        return _absent_alone(_ALONE[attention])
     shown = {name for role in CALLS[attention] for name in SHOWN_BY[role]}
     lacking = "the attention among image tokens of this model has no softmax, or is not recorded."
     reasons = {name: f"{_NO_TEXT_QUERIES}." if QUANTITIES[name].rows == "text" else lacking for name in QUANTITIES}
     return {name: _ABSENT.get(name, reason) for name, reason in reasons.items() if name not in shown}
 
 
+def _absent_alone(side: Side) -> dict[str, str]:
+    """What a refiner of one side does not have."""
+    reason = f"this stack of blocks runs over the {side} alone."
+    lacking = {quantity.name: reason for quantity in QUANTITIES.values() if not _is_of(quantity, side)}
+    return lacking | ({"mass_on_text": "all keys are text in this stack, so each is 1."} if side == "text" else {})
+
+
+def _is_of(quantity: Quantity, side: Side) -> bool:
+    return {quantity.rows, quantity.columns} <= {side, "all"}
+
+
 def default_keep(attention: Attention, absent: Container[str] = ()) -> tuple[str, ...]:
     """What is kept where nothing is asked for: maps, entropy and received mass, as far as the attention has them.
 
-    >>> default_keep("cross")
-    ('image_to_text', 'entropy_over_text', 'received_from_image')
+    >>> default_keep("cross"), default_keep("text_only")
+    (('image_to_text', 'entropy_over_text', 'received_from_image'), ('text_to_text', 'entropy', 'received_from_text'))
     """
-    wanted = (*DEFAULT_KEEP, *(() if attention == "joint" else ("entropy_over_text", "entropy_over_image")))
+    wanted = (*DEFAULT_KEEP, *_BESIDE.get(attention, ()))
     missing = absent_quantities(attention)
     return check_names(name for name in wanted if name not in missing and name not in absent)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from tqdm.auto import tqdm
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.blocks import Block, find_blocks, head_shape
+from refam_analysis.models.blocks import MAIN, Block, Stack, find_blocks, head_shape
 from refam_analysis.models.family import BatchError
+from refam_analysis.models.fingerprint import weights_fingerprint
 from refam_analysis.models.images import ImageSource
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts import Prompt, make_prompt
@@ -29,7 +31,7 @@ from refam_analysis.recording.plans import Heads, Plan
 from refam_analysis.recording.quantities import default_keep
 from refam_analysis.recording.recorder import Recorder
 from refam_analysis.recording.recording import Recording, load_recording
-from refam_analysis.recording.runs import Picture, Run, choose_queries, loaded, noise_levels
+from refam_analysis.recording.runs import Picture, Run, choosing, loaded, noise_levels
 from refam_analysis.recording.sizes import check_budget, held_bytes
 from refam_analysis.recording.store import RecordingStore, StoreShapeError
 
@@ -57,6 +59,7 @@ def record(
     region: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
     intervention: Intervention | None = None,
+    stack: Stack = MAIN,
     store: str | Path | None = None,
     budget: int | None = None,
     progress: bool = False,
@@ -84,6 +87,9 @@ def record(
         region: keep only the queries of these image tokens: bool, in the shape of the image grid.
         dtype: of what is kept, torch.float32 or torch.float16.
         intervention: what is done to chosen keys meanwhile.
+        stack: which blocks: the "main" ones, or those of a refiner that runs before them over one side alone, with
+            positions and words as in the main stack: "context_refiner" over the text (Z-Image, HunyuanVideo),
+            "noise_refiner" over the image (Z-Image).
         store: folder that every block is written to when it is done, instead of being held in memory. If the run is
             interrupted, the same call completes it: the passes run again, and what is complete is left alone.
             :func:`refam_analysis.load_recording` opens it at any time.
@@ -100,7 +106,8 @@ def record(
         ImageError: the image cannot be read or used.
         NoiseLevelError: a noise level is outside [0, 1].
         UnknownQuantityError, QuantityMissingError: `keep` names what does not exist, or what the model lacks.
-        UnknownBlockError, UnknownWordError: `blocks` or `words` names something that does not exist.
+        UnknownBlockError, UnknownStackError, UnknownWordError: `blocks`, `stack` or `words` names something that does
+            not exist.
         MemoryBudgetError: it is too large to hold; :func:`refam_analysis.estimate` tells before.
         StoreSpaceError: the disk has too little room, or is full; earlier blocks stay.
         OtherRunError: the store holds another run; the message says in what it differs.
@@ -110,13 +117,10 @@ def record(
         recording["image_to_text"].sel(block=3).mean("head")
     """
     prompt = make_prompt(expression, magnets)
-    chosen = None
-    if words is not None or region is not None:
-        chosen = partial(choose_queries, tokens=model.tokens(prompt), words=words, region=region)
     return record_batch(
         model, [image], [prompt], noise_level=noise_level, steps=steps, guidance=guidance, size=size, seeds=[seed],
-        keep=keep, blocks=blocks, heads=heads, queries=chosen, dtype=dtype, intervention=intervention, store=store,
-        budget=budget, progress=progress,
+        keep=keep, blocks=blocks, heads=heads, queries=choosing(model, prompt, words, region), dtype=dtype,
+        intervention=intervention, stack=stack, store=store, budget=budget, progress=progress,
     )[0]  # fmt: skip
 
 
@@ -137,6 +141,7 @@ def record_batch(
     queries: Callable[[TokenLayout], Iterable[int]] | None = None,
     dtype: torch.dtype = torch.float32,
     intervention: Intervention | None = None,
+    stack: Stack = MAIN,
     store: str | Path | None = None,
     budget: int | None = None,
     progress: bool = False,
@@ -149,7 +154,7 @@ def record_batch(
         model: from :func:`refam_analysis.load_model`.
         images: what :func:`record` takes.
         prompts: one an image, from :func:`make_prompt`.
-        noise_level, steps, guidance, size, keep, blocks, heads, dtype, intervention: as for :func:`record`.
+        noise_level, steps, guidance, size, keep, blocks, heads, dtype, intervention, stack: as for :func:`record`.
         store, budget, progress: as for :func:`record`. A store takes one item.
         seeds: of the noise, one an image; 0 for all by default.
         queries: gives for a layout the positions of the queries to keep; None for all.
@@ -172,6 +177,7 @@ def record_batch(
     first = run.first(latents, conditioning, seeds)
     layout = first.layouts[0]
     described = {**describe_run(model), "guidance": guidance, "steps": steps, "size": list(size or model.default_size)}
+    described |= describe_weights(run)
     attributes = [
         {**described, **describe_item(picture, prompt, seed)}
         for picture, prompt, seed in zip(pictures, prompts, seeds, strict=True)
@@ -180,22 +186,24 @@ def record_batch(
     if store is not None:
         sink = RecordingStore(store, noise_levels=run.levels, tokens=conditioning.tokens[0], attributes=attributes[0])
     recorder = Recorder(
-        model.transformer,
+        run.transformers,
         first.layouts,
-        keep_of(model, layout) if keep is None else keep,
+        keep_of(model, layout, stack) if keep is None else keep,
         blocks=blocks,
         heads=heads,
         queries=None if queries is None else queries(layout),
         dtype=dtype,
         branches=run.branches,
         intervention=intervention,
+        stack=stack,
         sink=sink,
         before=partial(_make_room, sink=sink, run=run, batch=len(first.layouts), budget=budget),
     )
     with recorder:
         if sink is not None and sink.finished:
             return [load_recording(sink.path)]
-        with _bar(recorder.plan.blocks, len(run.levels), shown=progress):
+        blocks_run = [find_blocks(transformer, stack) for transformer in run.transformers]
+        with _bar(blocks_run, len(run.levels), shown=progress):
             run.through(first, latents, conditioning, seeds)
     if sink is not None:
         return recorder.recordings()
@@ -214,11 +222,17 @@ def _make_room(
 
 
 @contextmanager
-def _bar(blocks: Sequence[Block], passes: int, *, shown: bool) -> Iterator[None]:
-    """A bar over all blocks of all passes, also those of which nothing is kept: they take their time."""
+def _bar(blocks: Sequence[Sequence[Block]], passes: int, *, shown: bool) -> Iterator[None]:
+    """A bar over all blocks of all passes, also those of which nothing is kept: they take their time.
+
+    Args:
+        blocks: of each transformer; a pass runs one of these.
+        passes: how many there are.
+        shown: whether there is a bar at all.
+    """
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=len(blocks) * passes, desc="blocks", disable=not shown))
-        for block in blocks if shown else ():
+        bar = stack.enter_context(tqdm(total=len(blocks[0]) * passes, desc="blocks", disable=not shown))
+        for block in chain.from_iterable(blocks) if shown else ():
             stack.callback(block.module.register_forward_hook(lambda *_: _count(bar)).remove)
         yield
 
@@ -227,8 +241,13 @@ def _count(bar: Any) -> None:
     bar.update()
 
 
-def keep_of(model: DiffusionModel, layout: TokenLayout) -> tuple[str, ...]:
-    """What is kept where nothing is asked for: `full` too, when all of it for one item is under `SMALL_BYTES`."""
+def keep_of(model: DiffusionModel, layout: TokenLayout, stack: Stack) -> tuple[str, ...] | None:
+    """What is kept where nothing is asked for: `full` too, when all of it for one item is under `SMALL_BYTES`.
+
+    Of a refiner what the Recorder keeps by itself: None.
+    """
+    if stack != MAIN:
+        return None
     names = default_keep(layout.attention, model.family.absent)
     heads = head_shape(model.transformer)[0] or 64
     size = 4 * len(find_blocks(model.transformer)) * heads * layout.length**2
@@ -245,6 +264,18 @@ def describe_run(model: DiffusionModel) -> dict[str, Any]:
         "device": model.device.type,
         "versions": {name: version for name in _LIBRARIES if (version := _version_of(name))},
     }
+
+
+def describe_weights(run: Run) -> dict[str, Any]:
+    """A digest of the weights that run, so that a store is not completed with others.
+
+    Where others than the pipeline's first transformer run, the name of that of each step too.
+    """
+    described: dict[str, Any] = {"weights_fingerprint": weights_fingerprint(*run.transformers)}
+    if run.transformers == (run.model.transformer,):
+        return described
+    names = {id(part): name for name, part in run.model.pipeline.components.items()}
+    return {**described, "transformers": [names[id(run.model.transformer_at(level))] for level in run.levels]}
 
 
 def describe_item(picture: Picture, prompt: Prompt, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The Recorder: what listens while a transformer runs, and turns its attention into recordings.
 
-Hooks on one transformer and its blocks say which block is running; a function mode of this thread sees the attention
+Hooks on a transformer and its blocks say which block is running; a function mode of this thread sees the attention
 calls. Both are there between entering and leaving the ``with`` statement, and only there: nothing of a class or a
 module is replaced. It knows no model family and no pipeline; `record` composes it with those.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.blocks import Block
+from refam_analysis.models.blocks import MAIN, Block, Stack, find_blocks
 from refam_analysis.models.layout import Role, TokenLayout
 from refam_analysis.models.registry import family_of
 from refam_analysis.prompts.tokens import Token
@@ -105,7 +105,8 @@ class Recorder:
     recorder, bit for bit.
 
     Args:
-        transformer: the bare transformer; its blocks are found by the rule in `models.blocks`.
+        transformer: the bare transformer; its blocks are found by the rule in `models.blocks`. Several of one build
+            where they take turns in forward passes, as the two of Wan 2.2 A14B do.
         layout: where text and image tokens stand in the sequence: one for all items of a batch, or a list of one an
             item where they differ (Mochi drops the padding of each prompt).
         keep: names of quantities, see :class:`Recording`; by default the text-image directions, entropy, and received
@@ -120,14 +121,17 @@ class Recorder:
             turns in passes of their own.
         calls: the attention calls of every block, in order, for a model of a family that is not known here and that
             makes others than its layout's attention says: of "joint", "image", "text" and "other".
+        stack: "main", or a refiner that runs before it over one side alone, with the layout of the main stack all the
+            same: "context_refiner" over the text (Z-Image, HunyuanVideo), "noise_refiner" over the image (Z-Image).
         intervention: what is done to chosen keys, see :class:`Intervention`; then the output is what that makes of it.
         sink: where finished blocks go instead of staying in memory, such as a :class:`RecordingStore`.
         before: called with the plan and the first attention call that is kept, before anything of it is; what it raises
             ends the pass.
 
     Raises:
-        UnknownQuantityError, QuantityMissingError, UnknownBlockError, NoBlocksError, BlockCountError, LayoutError:
-            the arguments do not fit, or the model lacks what `keep` names; the message says why.
+        UnknownQuantityError, QuantityMissingError, UnknownBlockError, UnknownStackError, NoBlocksError,
+            BlockCountError, LayoutError: the arguments do not fit, or the model lacks what `keep` names; the message
+            says why.
         InterventionError: the intervention does not fit the layout, or not how the model runs.
 
     Not thread-safe: one model is recorded by one recorder, in the thread that entered it. Recorders of several models
@@ -136,7 +140,7 @@ class Recorder:
 
     def __init__(
         self,
-        transformer: nn.Module,
+        transformer: nn.Module | Sequence[nn.Module],
         layout: TokenLayout | Sequence[TokenLayout],
         keep: Iterable[str] | None = None,
         *,
@@ -147,19 +151,24 @@ class Recorder:
         branches: Sequence[str] = ("conditional",),
         branch_order: BranchOrder = "batch",
         calls: Sequence[Role] | None = None,
+        stack: Stack = MAIN,
         intervention: Intervention | None = None,
         sink: StepSink | None = None,
         before: Callable[[Plan, AttentionCall], None] | None = None,
     ) -> None:
         if dtype not in (torch.float32, torch.float16):
             raise RefamError(f"Attention cannot be kept in {dtype}. Choose torch.float32 or torch.float16.")
-        self._transformer = transformer
-        self._family = family_of(transformer)
+        self._transformers = (transformer,) if isinstance(transformer, nn.Module) else tuple(transformer)
+        self._family = family_of(self._transformers[0])
         layouts = (layout,) if isinstance(layout, TokenLayout) else tuple(layout)
         self._plan, self._absent = make_plan(
-            transformer, self._family, layouts, keep,
-            blocks=blocks, heads=heads, queries=queries, dtype=dtype, calls=calls,
+            self._transformers[0], self._family, layouts, keep,
+            blocks=blocks, heads=heads, queries=queries, dtype=dtype, calls=calls, stack=stack,
         )  # fmt: skip
+        self._stack = stack
+        self._blocks = [find_blocks(transformer, stack) for transformer in self._transformers]
+        if len({tuple(block.path for block in blocks) for blocks in self._blocks}) > 1:
+            raise RefamError("The transformers differ in their blocks, so they cannot take turns in one recording.")
         self._branches, self._branch_order = tuple(branches), branch_order
         if intervention is not None:
             intervention.check(self._plan.layouts, self._plan.blocks, one_call_an_item=self._plan.one_call_an_item)
@@ -184,9 +193,10 @@ class Recorder:
             self._sink.begin(self._plan, self._branches, self._branch_order, {"model": self._name, **self.description})
         with ExitStack() as stack:
             with _ENTERING:
-                if any(isinstance(hook, _Hook) for hook in self._transformer._forward_pre_hooks.values()):
-                    raise RecorderBusyError(self._name)
-                self._put_hooks(stack)
+                for transformer, blocks in zip(self._transformers, self._blocks, strict=True):
+                    if any(isinstance(hook, _Hook) for hook in transformer._forward_pre_hooks.values()):
+                        raise RecorderBusyError(self._name)
+                    self._put_hooks(stack, transformer, blocks)
             stack.enter_context(AttentionMode(self._answer, self._is_listening))
             self._exit = stack.pop_all()
         return self
@@ -260,8 +270,8 @@ class Recorder:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What is true of every recording: what the model lacks and why, remarks on its family, the intervention."""
-        described: dict[str, Any] = {"absent": self._absent}
+        """What is true of every recording: the stack, what it lacks and why, remarks on it, the intervention."""
+        described: dict[str, Any] = {"stack": self._stack, "absent": self._absent}
         if self._family is not None and self._family.remarks:
             described["remarks"] = list(self._family.remarks)
         if self._intervention is not None:
@@ -276,21 +286,22 @@ class Recorder:
 
     @property
     def _name(self) -> str:
-        return type(self._transformer).__name__
+        return type(self._transformers[0]).__name__
 
-    def _put_hooks(self, stack: ExitStack) -> None:
-        before, after = self._transformer.register_forward_pre_hook, self._transformer.register_forward_hook
+    def _put_hooks(self, stack: ExitStack, transformer: nn.Module, blocks: Sequence[Block]) -> None:
+        before, after = transformer.register_forward_pre_hook, transformer.register_forward_hook
         stack.callback(before(_Hook(self, self._start), with_kwargs=True).remove)
         stack.callback(after(_Hook(self, self._finish)).remove)
-        for block in self._plan.blocks:
-            stack.callback(block.module.register_forward_pre_hook(_BlockHook(self._enter, block)).remove)
-            stack.callback(block.module.register_forward_hook(_BlockHook(self._leave, block)).remove)
+        for block, planned in zip(blocks, self._plan.blocks, strict=True):
+            stack.callback(block.module.register_forward_pre_hook(_BlockHook(self._enter, planned)).remove)
+            stack.callback(block.module.register_forward_hook(_BlockHook(self._leave, planned)).remove)
 
     def _start(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if threading.get_ident() != self._thread:
             raise OtherThreadError(self._name)
         if self._intervention is not None:
-            self._intervention.check_gradient(self._transformer)
+            for transformer in self._transformers:
+                self._intervention.check_gradient(transformer)
         batch = batch_size(arguments, named) if self._family is not None else None
         sink = None if self._sink is None else self._sink.step(len(self._done))
         self._pass = Pass(self._plan, batch, sink)

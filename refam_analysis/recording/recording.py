@@ -48,9 +48,10 @@ class Recording:
     | `received_from_text`, `received_from_image` | key | mean over that side's queries, 1 = as uniform |
     | `uniformity_from_text`, `uniformity_from_image` | key | evenness over that side's queries, 1 = perfectly even |
 
-    A clip has `frame` before y. With ``heads="mean"`` the head axis has length 1 and no coordinate. Coordinates:
-    `noise_level` on step, `block_type` on block; `text`, `word` and `kind` on token; `side`, `text`, `word` and
-    `kind` on query, or on key where there is no query; beside a query those of the key are `key_side` and so on.
+    Uniform is over the keys that the model does not mask. A clip has `frame` before y. With ``heads="mean"`` the head
+    axis has length 1 and no coordinate. Coordinates: `noise_level` on step, `block_type` on block; `text`, `word` and
+    `kind` on token; `side`, `text`, `word` and `kind` on query, or on key where there is no query; beside a query those
+    of the key are `key_side` and so on. Positions on query and key are those in the sequence of the main stack.
 
     Attributes:
         dataset: the arrays; the axes of the square maps of one side carry the side's name there (`text_query`).

@@ -3,8 +3,11 @@
 With D_ij = s_ij - lse_i the attention is exp(D_ij), and
 
     entropy_i     = log M_i - sum_j exp(D_ij) D_ij / M_i,  M_i = sum_j exp(D_ij)      (nats; M = 1 over whole rows)
-    received_j    = N_k / N_q * sum_i exp(D_ij)                            over the N_q queries of a side
+    received_j    = 1 / N_q * sum_i N_i exp(D_ij)                          over the N_q queries of a side
     uniformity_j  = exp(H_j) / N_q,  H_j = log R_j - sum_i exp(D_ij) D_ij / R_j,  R_j = sum_i exp(D_ij)
+
+where N_i is how many keys the model lets query i attend to: all, but for those that it masks. An intervention does not
+change it.
 
 Every row and column that anything needs is visited once, a chunk at a time, and only the kept maps are stored. Where
 a whole row is visited, what its sum lacks of 1 by rounding is divided out. On a CPU this one pass gives entropy, and
@@ -90,7 +93,7 @@ def reduce_attention(
     workspace = workspace or Workspace()
     scores = Scores(call, lse, workspace)
     items, heads = lse.shape[:2]
-    taken = _Taken(lse, queries, keys, results)
+    taken = _Taken(call, lse, queries, keys, results)
     inexact = lse.numel() > 0 and bool(lse.abs().amax() > LARGE_SCORE)
     for visit in _plan_visits(results, queries, keys, always_whole=inexact):
         plan = plan_chunks(items, heads, visit.rows, visit.columns, device=lse.device, whole_heads=mean_over_heads)
@@ -131,7 +134,15 @@ def _correction(probability: torch.Tensor, visit: _Visit) -> torch.Tensor | None
 class _Taken:
     """What has been taken from the chunks so far: maps go to their place at once, sums wait for the last chunk."""
 
-    def __init__(self, lse: torch.Tensor, queries: Sides, keys: Sides, results: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        call: AttentionCall,
+        lse: torch.Tensor,
+        queries: Sides,
+        keys: Sides,
+        results: Mapping[str, torch.Tensor],
+    ) -> None:
+        self._call = call
         self._queries, self._keys, self._results = queries, keys, results
         by_query = [name for name in results if QUANTITIES[name].form == "by_query"]
         self._rows = {name: torch.empty_like(lse) for name in by_query}
@@ -174,16 +185,23 @@ class _Taken:
         return slice(wanted.start - first, wanted.stop - first)
 
     def _take_column(self, quantity: Quantity, part: _Part) -> None:
-        """Add the columns' sums of p and of p log p, each row multiplied by its correction."""
+        """Add the columns' sums of p, times N_i, or of p and of p log p; each row multiplied by its correction."""
         assert part.correction is not None
         sums = self._sums[quantity.name][part.chunk.items, part.chunk.heads]
         correction = part.correction.unsqueeze(-2)
+        if quantity.name.startswith("received"):
+            sums[:, :, :1] += (correction * self._open_keys(part.chunk)) @ part.probability
+            return
+        assert part.product is not None
         sums[:, :, :1] += correction @ part.probability
-        if quantity.name.startswith("uniformity"):
-            assert part.product is not None
-            sums[:, :, 1:] += correction @ part.product
-            lost = correction.log().nan_to_num_(neginf=0.0)
-            sums[:, :, 1:] += (correction * lost) @ part.probability
+        sums[:, :, 1:] += correction @ part.product
+        lost = correction.log().nan_to_num_(neginf=0.0)
+        sums[:, :, 1:] += (correction * lost) @ part.probability
+
+    def _open_keys(self, chunk: Chunk) -> torch.Tensor | int:
+        """N_i of a chunk's rows, (items, heads, 1, rows) or what broadcasts to it."""
+        number = self._call.open_keys
+        return number if isinstance(number, int) else chunk.rows_of(number).unsqueeze(-2)
 
     def finish(self) -> None:
         """Put the summaries in their place."""
@@ -211,10 +229,10 @@ def _store(result: torch.Tensor, values: torch.Tensor) -> None:
 
 
 def _finish(name: str, total: torch.Tensor, rows: int) -> torch.Tensor:
-    """From the columns' sums of p and of p log p, (..., 2, key), to what the name says."""
+    """From the columns' sums, (..., 2, key), to what the name says."""
     mass, weighted = total.unbind(-2)
     if name.startswith("received"):
-        return mass * (mass.shape[-1] / rows)
+        return mass / rows
     return torch.exp(mass.log() - weighted / mass) / rows
 
 

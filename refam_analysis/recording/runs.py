@@ -7,13 +7,15 @@ same batch, behind the conditional one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.base import Conditioning, DiffusionModel, ForwardInputs
@@ -21,7 +23,7 @@ from refam_analysis.models.family import BatchError
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import check_noise_level, denoising_levels, step
-from refam_analysis.prompts import Token
+from refam_analysis.prompts import Prompt, Token
 from refam_analysis.recording.recording import UnknownWordError
 
 CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
@@ -59,6 +61,11 @@ class Run:
         """Their names, in the order in which the batch has them."""
         return (CONDITIONAL,) if self.guidance is None else (CONDITIONAL, UNCONDITIONAL)
 
+    @property
+    def transformers(self) -> tuple[nn.Module, ...]:
+        """Those that run, each once, in the order in which they come up."""
+        return tuple(dict.fromkeys(self.model.transformer_at(level) for level in self.levels))
+
     def first(self, latents: torch.Tensor, conditioning: Conditioning, seeds: Sequence[int]) -> ForwardInputs:
         """The arguments of the first pass."""
         mixture = self.model.noised(latents, noise_level=self.levels[0], seeds=seeds)
@@ -73,7 +80,7 @@ class Run:
             if place and not self.denoises:
                 mixture = self.model.noised(latents, noise_level=level, seeds=seeds)
                 inputs = self._inputs(mixture, conditioning, level)
-            output = self.model.transformer(**inputs.kwargs)
+            output = self.model.transformer_at(level)(**inputs.kwargs)
             if self.denoises and place + 1 < len(self.levels):
                 mixture = self._denoised(output, inputs.mixture, level, self.levels[place + 1])
                 inputs = self._inputs(mixture, conditioning, self.levels[place + 1])
@@ -121,6 +128,15 @@ def loaded(image: ImageSource | Sequence[ImageSource]) -> Picture:
     if isinstance(image, list | tuple):
         return [load_image(frame) for frame in image]
     return load_image(image)  # type: ignore[arg-type]
+
+
+def choosing(
+    model: DiffusionModel, prompt: Prompt, words: Iterable[str] | None, region: np.ndarray | None
+) -> Callable[[TokenLayout], list[int]] | None:
+    """What gives for a layout the queries of :func:`choose_queries`; None where neither words nor region are given."""
+    if words is None and region is None:
+        return None
+    return partial(choose_queries, tokens=model.tokens(prompt), words=words, region=region)
 
 
 def choose_queries(

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 
 from refam_analysis.errors import RefamError
-from refam_analysis.models.layout import Role, TokenLayout
+from refam_analysis.models.layout import Role, TokenLayout, longest
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.chunks import CHUNK_BYTES
 from refam_analysis.recording.plans import Plan, narrowed, sides_of
@@ -61,7 +61,7 @@ def kept_bytes(plan: Plan, heads: int, layouts: Sequence[TokenLayout]) -> dict[s
 
 def whole_bytes(plan: Plan, heads: int, *, batch: int) -> dict[str, int]:
     """As :func:`kept_bytes`, with every item as long as the longest: a recording has one size an axis."""
-    return kept_bytes(plan, heads, [longest(plan)] * batch)
+    return kept_bytes(plan, heads, [longest(plan.layouts)] * batch)
 
 
 def held_bytes(plan: Plan, heads: int, *, batch: int, passes: int, branches: int) -> int:
@@ -78,11 +78,6 @@ def held_bytes(plan: Plan, heads: int, *, batch: int, passes: int, branches: int
     """
     held = sum(kept_bytes(plan, heads, plan.layouts_of(batch)).values()) * passes
     return held if passes == branches == 1 else held + sum(whole_bytes(plan, heads, batch=batch).values()) * passes
-
-
-def longest(plan: Plan) -> TokenLayout:
-    """The layout with the most tokens."""
-    return max(plan.layouts, key=lambda layout: layout.length)
 
 
 def working_bytes(plan: Plan, call: AttentionCall) -> int:
@@ -110,10 +105,9 @@ def working_bytes(plan: Plan, call: AttentionCall) -> int:
 
 
 def _working_bytes(plan: Plan, call: AttentionCall, role: Role) -> int:
-    layout = longest(plan)
+    layout = longest(plan.layouts)
     sides, keys = sides_of(layout, role)
-    first = 0 if role == "joint" else layout.image.start
-    q = _length(narrowed(sides, plan.queries, first=first)["all"])
+    q = _length(narrowed(sides, plan.queries, first=layout.query_positions.start)["all"])
     k = _length(keys["all"])
     kept = plan.kept_heads(call.heads)
     b, h, c = call.query.shape[0], call.heads if kept is None else len(kept), call.query.shape[-1]

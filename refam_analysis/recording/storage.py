@@ -229,5 +229,5 @@ def encoding(array: xr.DataArray) -> Mapping[str, Any]:
     head_bytes = array.nbytes // max(1, sizes["step"] * sizes["branch"] * sizes["block"] * sizes["head"])
     ones = ("step", "branch", "block") if head_bytes <= _MAX_HEAD_BYTES else COMMON_AXES
     chunks = tuple(1 if axis in ones else size for axis, size in sizes.items())
-    # Attention hardly compresses: zstd saves another 8 percent of it, and takes six times as long.
-    return {"chunks": chunks, "compressors": (BloscCodec(cname="lz4", clevel=5), Crc32cCodec())}
+    # Attention hardly compresses: with its bits shuffled to 84 percent, in less time than without. zstd takes longer.
+    return {"chunks": chunks, "compressors": (BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec())}

@@ -27,11 +27,13 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.layout import longest
 from refam_analysis.prompts.tokens import Token
 from refam_analysis.recording.assembly import label
+from refam_analysis.recording.differences import compared, differences
 from refam_analysis.recording.plans import BranchOrder, Plan, Results
 from refam_analysis.recording.recording import Recording
-from refam_analysis.recording.sizes import longest, readable
+from refam_analysis.recording.sizes import readable
 from refam_analysis.recording.storage import (
     MARKS,
     RESUME,
@@ -44,9 +46,6 @@ from refam_analysis.recording.storage import (
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk is full, a quota is used up, or a file may not become so large."""
-
-_MAY_DIFFER = ("kernels", "complete_blocks")
-"""Attributes that are known only when a run is over."""
 
 
 class StoreSpaceError(RefamError, OSError):
@@ -66,7 +65,7 @@ class OtherRunError(RefamError, FileExistsError):
     def __init__(self, path: Path, differences: Sequence[str]) -> None:
         super().__init__(
             f"{path} holds another run, and a recording is never overwritten. It differs in {'; '.join(differences)}. "
-            "Give the same arguments, or another path."
+            "Give the same model and arguments, or another path."
         )
 
 
@@ -171,7 +170,7 @@ class RecordingStore:
             with self._space_checked():
                 self._create(heads)
         elif (now := self._along_heads(heads)) != (there := next(iter(self._arrays.values())).shape[3]):
-            raise OtherRunError(self.path, [_compared("number of heads", there, now)])
+            raise OtherRunError(self.path, [compared("number of heads", there, now)])
 
     def has(self, places: Sequence[tuple[int, int]], block: int) -> bool:
         """Whether a block is complete in these steps and branches."""
@@ -221,7 +220,7 @@ class RecordingStore:
     def _skeleton(self, heads: int) -> xr.Dataset:
         """The whole recording with its coordinates and attributes, and arrays that take no memory."""
         assert self._run is not None
-        plan, layout = self._run.plan, longest(self._run.plan)
+        plan, layout = self._run.plan, longest(self._run.plan.layouts)
         nothing = torch.zeros((), dtype=plan.dtype).numpy()
         common = (*self._complete.shape, self._along_heads(heads))
         arrays = {name: np.broadcast_to(nothing, (*common, *plan.shape_of(name, layout))) for name in plan.keep}
@@ -267,8 +266,8 @@ class RecordingStore:
         assert self._run is not None
         found, complete = open_whole(self.path)
         expected = self._skeleton(found.sizes.get("head", 1))
-        if differences := _differences(expected, found):
-            raise OtherRunError(self.path, differences)
+        if different := differences(expected, found):
+            raise OtherRunError(self.path, different)
         self._finished = complete is None
         self._complete = np.ones_like(self._complete) if complete is None else complete
         if not self._finished:
@@ -290,14 +289,16 @@ class RecordingStore:
     def _put(self, name: str, place: tuple[int, int, int], values: torch.Tensor) -> None:
         """One quantity of one block, (head, ...); what a shorter branch does not have is nan."""
         assert self._run is not None
-        whole = (values.shape[0], *self._run.plan.shape_of(name, longest(self._run.plan)))
+        whole = (values.shape[0], *self._run.plan.shape_of(name, longest(self._run.plan.layouts)))
         if values.shape != whole:
             corner = tuple(slice(0, size) for size in values.shape)
             padded = values.new_full(whole, float("nan"))
             padded[corner] = values
             values = padded
         array = self._arrays[name]
-        array[place] = values.numpy().reshape(array.shape[3:])
+        block, step = values.numpy().reshape(array.shape[3:]), array.chunks[3]
+        for head in range(0, len(block), step):  # a chunk at a time: zarr copies what it writes, and then compresses it
+            array[(*place, slice(head, head + step))] = block[head : head + step]
         for chunk in chunks_of(array, place):
             _put_on_disk(self.path / name / chunk)
 
@@ -354,30 +355,6 @@ class _StepOfStore:
     def write(self, place: int, results: Sequence[Results]) -> None:
         """Write this block."""
         self.store.write(self.places, place, results)
-
-
-def _differences(expected: xr.Dataset, found: xr.Dataset) -> list[str]:
-    """In what a stored run is another one, each with what is there and what would be written."""
-    there, now = _facts(found), _facts(expected)
-    names = sorted(name for name in {*there, *now} if there.get(name) != now.get(name))
-    return [_compared(name, there.get(name), now.get(name)) for name in names]
-
-
-def _facts(dataset: xr.Dataset) -> dict[str, str]:
-    """Attributes, quantities and axes as JSON, where nan is like nan."""
-    facts: dict[str, Any] = {name: value for name, value in dataset.attrs.items() if name not in _MAY_DIFFER}
-    facts |= {
-        name: dataset[name].values.tolist() for name in ("noise_level", "block", "head") if name in dataset.coords
-    }
-    facts["keep"] = sorted(str(name) for name in dataset.data_vars)
-    facts["dtype"] = sorted({str(array.dtype) for array in dataset.data_vars.values()})
-    facts["shape"] = {str(name): array.shape for name, array in dataset.data_vars.items()}
-    return {name: json.dumps(value, sort_keys=True) for name, value in facts.items()}
-
-
-def _compared(name: str, there: object, now: object) -> str:
-    shown = f"{there} there, {now} now"
-    return f"{name} ({shown})" if len(shown) <= 120 else name
 
 
 def _beside(path: Path) -> Path:

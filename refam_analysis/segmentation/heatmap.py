@@ -8,7 +8,7 @@ attend to instead (``normalisation="share"``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,18 +52,19 @@ class ContentWord:
     tokens: tuple[int, ...]
 
 
-def content_words(tokens: Sequence[Token]) -> tuple[ContentWord, ...]:
+def content_words(tokens: Sequence[Token], *, kinds: Container[str] = ("content",)) -> tuple[ContentWord, ...]:
     """The words to read, in the order of the prompt; a word that several encoders hold has its pieces in all of them.
 
     Args:
         tokens: the text segment, as ``recording.tokens`` has it.
+        kinds: of the words; stop words or magnets are named only to see what reading them too would do.
 
     Raises:
         NoContentWordsError: there is none.
     """
     pieces: dict[int, list[int]] = {}
     for place, token in enumerate(tokens):
-        if token.kind == "content" and token.word_index is not None:
+        if token.kind in kinds and token.word_index is not None:
             pieces.setdefault(token.word_index, []).append(place)
     if not pieces:
         raise NoContentWordsError(_expression(tokens))
@@ -133,20 +134,25 @@ def heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettin
     return _named(values[None], group[0], settings, "word")[0]
 
 
-def heatmaps(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings]) -> Tensor:
+def heatmaps(
+    groups: Sequence[Sequence[Recording]],
+    settings: Sequence[HeatmapSettings],
+    words: Sequence[Sequence[ContentWord]] | None = None,
+) -> Tensor:
     """Many heatmaps at once: of several images and sentences, read in several ways.
 
     Args:
         groups: for each item, its recordings of one prompt. All of one model and image size.
         settings: ways to read them, of one direction and one normalisation; blocks, heads and aggregation may differ.
+        words: for each item, the words to read; None for all its content words.
 
     Returns:
         (item, setting, patch), float32, patches in the order (frame,) y, x.
 
     The errors are those of :func:`heatmap`.
     """
-    words = [content_words(_same_prompt(group)[0].tokens) for group in groups]
-    weights = word_weights(words, len(groups[0][0].tokens))
+    prompts = [_same_prompt(group)[0].tokens for group in groups]
+    weights = word_weights(words or [content_words(tokens) for tokens in prompts], len(groups[0][0].tokens))
     present = (weights > 0).any(-1)
     mixed = _mixed(groups, settings, weights)
     read = [reading.aggregate(mixed[:, i], present, one.aggregation) for i, one in enumerate(settings)]

@@ -7,7 +7,7 @@ say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
 from refam_analysis.recording import Recording, record_batch
+from refam_analysis.segmentation.gas import SinkHandling, look_for_sinks
 from refam_analysis.segmentation.heatmap import content_words, heatmap, token_maps, word_maps
 from refam_analysis.segmentation.point import peak
 from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
-from refam_analysis.segmentation.settings import HeatmapSettings
+from refam_analysis.segmentation.settings import Gas, HeatmapSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class SegmentationResult:
             - ``image``: uint8 (height, width, 3), as it was read;
             - ``prompt``: :class:`~refam_analysis.prompts.Prompt`, the expression with its magnets;
             - ``settings``: :class:`~refam_analysis.segmentation.settings.HeatmapSettings`;
-            - ``recordings``: tuple of Recording, one a seed, each with a step a noise level;
+            - ``sinks``: the table of :class:`~refam_analysis.segmentation.gas.SinkHandling`; empty where sinks are not
+              handled;
+            - ``recordings``: tuple of Recording, one a seed, each with a step a noise level; where sinks are handled,
+              of the passes in which they are;
             - ``token_maps``: axes (token, y, x), all tokens of the text, with their kinds;
             - ``word_maps``: axes (word, y, x), the content words alone;
             - ``heatmap``, ``point``: as above;
@@ -60,6 +64,7 @@ def segment(
     magnets: Sequence[str] = DEFAULT_MAGNETS,
     segmenter: str | Path | Segmenter = "embedded",
     settings: HeatmapSettings | None = None,
+    gas: Gas | None = None,
     seed: int = 0,
 ) -> SegmentationResult:
     """Find the object that a sentence refers to.
@@ -75,6 +80,8 @@ def segment(
         magnets: appended to the expression and never read; ``()`` for none.
         segmenter: what ``load_segmenter`` takes. To load one once for many calls, give the loaded one.
         settings: how the heatmap is read; None for what the model brings, or else the documented defaults.
+        gas: what is done to global attention sinks: "none", "suppress" or "redirect", see
+            :func:`~refam_analysis.segmentation.gas.handle_sinks`; None for what the settings say.
         seed: of the noise; further draws (``settings.seeds``) take the seeds after it.
 
     Raises:
@@ -82,6 +89,7 @@ def segment(
         NoContentWordsError: it holds only stop words.
         ImageError: the image cannot be used.
         HeatmapSettingsError: the settings name blocks or heads that the model does not have.
+        NoMagnetsError: the mass of sinks should go onto magnets, and there are none.
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
 
     Source: RefAM, section 3.
@@ -90,9 +98,12 @@ def segment(
     prompt = make_prompt(expression, magnets)
     content_words(model.tokens(prompt))
     settings = settings or default_settings(model)
+    settings = settings if gas is None else replace(settings, gas=gas)
     asked = load_segmenter(segmenter)
-    (recordings,) = record_for_heatmaps(model, [picture], [prompt], settings, seeds=[seed])
     stages: dict[str, Any] = {"image": np.array(picture), "prompt": prompt, "settings": settings}
+    (handling,) = look_for_sinks(model, [picture], [prompt], settings, seeds=[seed])
+    stages["sinks"] = handling.sinks
+    (recordings,) = record_for_heatmaps(model, [picture], [prompt], settings, seeds=[seed], handling=[handling])
     stages["recordings"] = tuple(recordings)
     stages["token_maps"] = token_maps(recordings, settings)
     stages["word_maps"] = word_maps(recordings, settings)
@@ -126,31 +137,40 @@ def record_for_heatmaps(
     *,
     seeds: Sequence[int],
     keep: Sequence[str] | None = None,
+    handling: Sequence[SinkHandling] | None = None,
 ) -> list[list[Recording]]:
     """Record what heatmaps are read from, a batch of images and sentences in each forward pass.
+
+    Items whose sinks are handled run with those of the same sinks, mostly alone.
 
     Args:
         model: from ``load_model``.
         images: one an item.
         prompts: one an item.
-        settings: noise levels, number of seeds, blocks and direction.
+        settings: noise levels, number of seeds, blocks, direction, and what is done to sinks.
         seeds: of each item's first noise draw.
         keep: what to record; None for the direction of the settings alone.
+        handling: what is done about each item's sinks; None to find out as the settings say.
 
     Returns:
         For each item, a recording a seed, with a step a noise level.
     """
+    if handling is None:
+        handling = look_for_sinks(model, images, prompts, settings, seeds=seeds)
     groups: list[list[Recording]] = [[] for _ in images]
-    for draw in range(settings.seeds):
-        batch = record_batch(
-            model,
-            images,
-            prompts,
-            noise_level=settings.noise_levels,
-            seeds=[seed + draw for seed in seeds],
-            keep=keep or [settings.direction],
-            blocks=settings.recorded_blocks,
-        )
-        for group, recording in zip(groups, batch, strict=True):
-            group.append(recording)
+    for intervention in dict.fromkeys(one.intervention for one in handling):
+        items = [item for item, one in enumerate(handling) if one.intervention == intervention]
+        for draw in range(settings.seeds):
+            batch = record_batch(
+                model,
+                [images[item] for item in items],
+                [prompts[item] for item in items],
+                noise_level=settings.noise_levels,
+                seeds=[seeds[item] + draw for item in items],
+                keep=keep or [settings.direction],
+                blocks=settings.recorded_blocks,
+                intervention=intervention,
+            )
+            for item, recording in zip(items, batch, strict=True):
+                groups[item].append(recording)
     return groups

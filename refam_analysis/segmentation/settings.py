@@ -17,15 +17,18 @@ from refam_analysis.errors import RefamError
 Direction = Literal["image_to_text", "text_to_image"]
 Normalisation = Literal["raw", "map", "share"]
 Aggregation = Literal["mean", "product"]
+Gas = Literal["none", "suppress", "redirect"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+GAS: tuple[Gas, ...] = get_args(Gas)
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "direction": DIRECTIONS,
     "normalisation": NORMALISATIONS,
     "aggregation": AGGREGATIONS,
+    "gas": GAS,
 }
 
 
@@ -51,6 +54,9 @@ class HeatmapSettings:
         seeds: number of noise draws averaged over at each noise level.
         aggregation: from words to one map. ``mean``: their average. ``product``: their geometric mean, each first
             scaled to sum 1 over the image: high only where every word is ("red" and "circle").
+        gas: what is done to global attention sinks while the passes run that are read: ``none``; ``suppress``: they
+            are masked; ``redirect``: their mass goes onto the magnets. Which tokens count, is decided in
+            :func:`~refam_analysis.segmentation.gas.handle_sinks` from one pass more.
 
     The defaults are what grounded best in a first small model over all blocks; they hold where a model does not bring
     its own.
@@ -66,6 +72,7 @@ class HeatmapSettings:
     noise_levels: tuple[float, ...] = (0.6,)
     seeds: int = 1
     aggregation: Aggregation = "mean"
+    gas: Gas = "none"
 
     def __post_init__(self) -> None:
         """Turn lists (as JSON has them) into tuples, and refuse what means nothing."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,6 +175,11 @@ class Trainer:
         tensors = training_tensors(self.model, self.average, self.optimizer)
         save_checkpoint(self.out, "dit", tensors, {"step": self.step, "samples": self.samples, "seed": self.seed})
 
+    def put_aside(self) -> None:
+        """Write the averaged weights of this step, which later checkpoints do not replace."""
+        tensors = {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        save_checkpoint(self.out, f"dit-{self.step}", tensors, {"step": self.step, "samples": self.samples})
+
     def token_ids(self, captions: list[str]) -> Tensor:
         """Ids (caption, 32), padded, and cut where a caption is too long."""
         padded = self.t5_tokenizer(
@@ -219,11 +224,12 @@ class Trainer:
         until: int | None = None,
         probe: Callable[[], dict[str, float]] | None = None,
         probe_every: int = 0,
+        keep: Collection[int] = (),
     ) -> None:
         """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end.
 
         ``until`` stops at an earlier step, from which a later run goes on in the same schedule. What ``probe`` gives is
-        logged every ``probe_every`` steps; 0 is never.
+        logged every ``probe_every`` steps; 0 is never. At the steps of ``keep`` the averaged weights are put aside.
         """
         end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
         logged = time.monotonic()
@@ -245,6 +251,8 @@ class Trainer:
                     logged = time.monotonic()
                 if probe and probe_every and self.step % probe_every == 0:
                     append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples, **probe()})
+                if self.step in keep:
+                    self.put_aside()
                 if time.monotonic() - saved > 180:
                     self.save()
                     saved = time.monotonic()
@@ -266,6 +274,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of weights, noise, captions.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     probe_every: Annotated[int, typer.Option(help="Steps between looks at where words point; 0 for none.")] = 2000,
+    keep: Annotated[list[int] | None, typer.Option(help="A step whose weights are put aside; give several.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
@@ -278,7 +287,8 @@ def main(
     trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak,
                       compiled=compiled)  # fmt: skip
     look = partial(trainer.probe, vae)
-    trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look, probe_every=probe_every)
+    trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look, probe_every=probe_every,
+                keep=keep or ())  # fmt: skip
 
 
 if __name__ == "__main__":

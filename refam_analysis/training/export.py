@@ -26,13 +26,20 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def assemble(run: Path, configuration: str) -> FluxPipeline:
+def assemble(run: Path, configuration: str, *, step: int | None = None) -> FluxPipeline:
     """The pipeline of a run's averaged weights, in float32.
 
+    Args:
+        run: the training's working folder.
+        configuration: which of ``CONFIGURATIONS`` was trained.
+        step: one whose weights were put aside; None for the newest.
+
     Raises:
-        FileNotFoundError: the run has no checkpoint yet.
+        FileNotFoundError: the run has no such checkpoint.
     """
-    found = load_checkpoint(run, "dit")
+    found = load_checkpoint(run, "dit" if step is None else f"dit-{step}")
+    if found is None and step is not None:
+        raise FileNotFoundError(f"{run} holds no weights of step {step}: train with --keep {step}.")
     if found is None:
         raise FileNotFoundError(
             f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first."
@@ -51,13 +58,16 @@ def assemble(run: Path, configuration: str) -> FluxPipeline:
     )
 
 
-def export(run: Path, out: Path, *, configuration: str, grounding: dict[str, Any] | None = None) -> None:
+def export(
+    run: Path, out: Path, *, configuration: str, step: int | None = None, grounding: dict[str, Any] | None = None
+) -> None:
     """Write the folder that ``FluxPipeline.from_pretrained`` and ``ra.load_model`` read.
 
     Args:
         run: the training's working folder.
         out: where to; files of an earlier export are replaced.
         configuration: which of ``CONFIGURATIONS`` was trained.
+        step: one whose weights were put aside; None for the newest.
         grounding: the heatmap settings that a search on validation scenes chose; those of the earlier export are
             kept when left out.
     """
@@ -66,7 +76,7 @@ def export(run: Path, out: Path, *, configuration: str, grounding: dict[str, Any
         grounding = json.loads(earlier.read_text()).get("grounding")
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    assemble(run, configuration).to(dtype=_HALF).save_pretrained(partial)
+    assemble(run, configuration, step=step).to(dtype=_HALF).save_pretrained(partial)
     settings = DEFAULTS | ({"grounding": grounding} if grounding else {})
     (partial / "refam.json").write_text(json.dumps(settings, indent=2) + "\n")
     if (card := out / "README.md").exists():
@@ -79,9 +89,10 @@ def main(
     run: Annotated[Path, typer.Option(help="The training's working folder.")] = Path("runs/embedded"),
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("refam_analysis/weights/data/embedded-dit"),
     configuration: Annotated[str, typer.Option(help=f"One of {', '.join(CONFIGURATIONS)}.")] = "small",
+    step: Annotated[int | None, typer.Option(help="One whose weights were put aside; the newest by default.")] = None,
 ) -> None:
     """Write the trained embedded model in the form in which it ships."""
-    export(run, out, configuration=configuration)
+    export(run, out, configuration=configuration, step=step)
     weights = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     print(f"{out}: {weights / 1e6:.1f} MB of weights, {dataclasses.asdict(CONFIGURATIONS[configuration])}")
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from refam_analysis.analysis.sinks import detect_sinks
+from refam_analysis.analysis.key_effects import UnknownReferenceError, key_effects
+from refam_analysis.analysis.sinks import call_sinks, detect_sinks, sink_strength
 from refam_analysis.analysis.statistics import NoRecordingsError
 from refam_analysis.recording.quantities import QuantityMissingError
 from refam_analysis.recording.recording import Recording
@@ -90,6 +91,19 @@ def test_padding_that_is_all_sinks_needs_the_reference_of_all_keys(scenes: Calla
     expected = {(1, f"padding {index}") for index in range(6)}
     assert called(detect_sinks(padded)) == set()
     assert called(detect_sinks(padded, reference="all")) == expected
+
+
+def test_a_kind_is_compared_with_itself_where_it_is_large_enough(scenes: Callable) -> None:
+    padded = scenes(16, 8.0, columns=[4, 5, 6, 7, 8, 9, 9])  # all padding, and the last of it still more
+    assert called(detect_sinks(padded, reference="kind")) == {(1, "padding 5")}
+    by_kind, by_side = (detect_sinks(padded[0], reference=name).set_index("role") for name in ("kind", "side"))
+    alike = by_kind["kind"] != "padding"  # words and end tokens are few: these are compared with their side
+    pd.testing.assert_series_equal(by_kind["effect"][alike], by_side["effect"][alike])
+
+
+def test_an_unknown_reference_is_refused(scenes: Callable) -> None:
+    with pytest.raises(UnknownReferenceError, match="'sides'.*'side', 'kind', 'all'"):
+        detect_sinks(scenes(1), reference="sides")
 
 
 def test_image_tokens_can_be_sinks(scenes: Callable) -> None:
@@ -202,3 +216,121 @@ def test_the_level_holds_where_keys_have_a_mild_bias(
         attention /= attention.sum(-1, keepdims=True)
         recordings.append(make_recording(attention, make_tokens(["the", "red", "ring"])))
     assert called(detect_sinks(recordings)) == set()
+
+
+# The row of a sink
+
+
+def plain_evenness(attention: np.ndarray, query: int) -> float:
+    """Entropy of a row over log(keys), mean over heads, of (head, query, key)."""
+    return float(np.mean([stats.entropy(head[query]) / np.log(head.shape[-1]) for head in attention]))
+
+
+@pytest.mark.parametrize("keep", [("full",), (*REDUCTIONS, "entropy")], ids=["full", "reductions"])
+def test_the_evenness_of_a_row_equals_plain_loops(scenes: Callable, keep: tuple[str, ...]) -> None:
+    table = detect_sinks(scenes(5, 4.0, keep=keep)).set_index(["block", "role"])
+    full = [recording["full"].values[0, 0, 1] for recording in scenes(5, 4.0)]
+    for role, query, side in (("</s>", 3, range(TEXT)), ("image 0,1", TEXT + 1, range(TEXT, KEYS))):
+        own = [plain_evenness(attention, query) for attention in full]
+        mean = [np.mean([plain_evenness(attention, other) for other in side]) for attention in full]
+        row = table.loc[(1, role)]
+        assert row["row_evenness"] == pytest.approx(np.mean(own))
+        assert row["row_excess"] == pytest.approx(np.mean(np.subtract(own, mean)), abs=1e-12)
+        assert row["row_excess_low"] <= row["row_excess"] <= row["row_excess_high"]
+
+
+def test_a_token_that_attends_evenly_stands_out_by_its_row_alone(
+    make_recording: Make, make_tokens: Callable, random_attention: Callable
+) -> None:
+    recordings = []
+    for seed in range(16):
+        attention = random_attention(seed, spread=1.0)
+        attention[:, :, 1, :, 3] = 1.0 / KEYS
+        recordings.append(make_recording(attention, make_tokens(["the", "red", "ring"])))
+    table = detect_sinks(recordings)
+    row = table.set_index(["block", "role"]).loc[(1, "</s>")]
+    assert row["row_evenness"] == pytest.approx(1.0)
+    assert row["row_excess_low"] > 0.05
+    assert called(table) == set()
+
+
+def test_without_entropy_nothing_is_said_of_rows(scenes: Callable) -> None:
+    table = detect_sinks(scenes(3, 5.0, keep=REDUCTIONS))
+    assert table[["row_evenness", "row_excess", "row_excess_low", "row_excess_high"]].isna().all(axis=None)
+
+
+def test_scenes_that_are_reduced_already_give_the_same_table(scenes: Callable) -> None:
+    reduced = [key_effects(recording, reference="all") for recording in scenes(6, 5.0)]
+    pd.testing.assert_frame_equal(call_sinks(reduced), detect_sinks(scenes(6, 5.0), reference="all"))
+
+
+def test_reduced_scenes_state_the_effect_of_the_weaker_side(scenes: Callable) -> None:
+    (recording,) = scenes(1, 5.0)
+    table = detect_sinks(recording)
+    np.testing.assert_allclose(np.exp(key_effects(recording).log_effect()).ravel(), table["effect"])
+
+
+# The strongest of a scene
+
+
+def test_the_strength_equals_plain_loops(scenes: Callable) -> None:
+    for factor in (1.0, 4.0):
+        (recording,) = scenes(1, factor)
+        strength = sink_strength(recording)
+        for block in (0, 1):
+            attention = recording["full"].values[0, 0, block]
+            best, found = -np.inf, -1
+            for key in range(KEYS):
+                own = range(TEXT) if key < TEXT else range(TEXT, KEYS)
+                smaller = np.inf
+                for queries in (range(TEXT), range(TEXT, KEYS)):
+                    mass = [KEYS * np.mean([head[i, j] for head in attention for i in queries]) for j in range(KEYS)]
+                    median = np.median([mass[j] for j in own])
+                    smaller = min(smaller, np.log(mass[key] / max(median, 0.5)))
+                best, found = max((best, found), (smaller, key))
+            assert strength["log_effect"].values[block] == pytest.approx(best)
+            assert strength["key"].values[block] == found
+            evenness = plain_evenness(attention, found)
+            assert strength["row_evenness"].values[block] == pytest.approx(evenness)
+
+
+def test_the_strength_names_the_key_and_how_evenly_it_draws(scenes: Callable) -> None:
+    (recording,) = scenes(1, 6.0)
+    table = detect_sinks(recording).set_index(["block", "role"]).loc[(1, "</s>")]
+    strongest = sink_strength(recording).sel(block=1)
+    assert (strongest["role"].item(), strongest["kind"].item(), strongest["side"].item()) == ("</s>", "special", "text")
+    assert strongest["uniformity"] == pytest.approx(table[["uniformity_from_text", "uniformity_from_image"]].min())
+    assert strongest["row_excess"] == pytest.approx(table["row_excess"])
+    assert strongest["mass_from_text"] == pytest.approx(table["mass_from_text"])
+
+
+@pytest.mark.parametrize("reference", ["side", "all"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_strength_reaches_the_bar_where_a_key_clears_the_bars(
+    make_recording: Make, make_tokens: Callable, random_attention: Callable, seed: int, reference: str
+) -> None:
+    attention = random_attention(seed, blocks=40, spread=0.5) * np.linspace(1.0, 4.0, 40)[:, None, None, None] ** (
+        np.arange(KEYS) == seed
+    )
+    attention /= attention.sum(-1, keepdims=True)
+    recording = make_recording(attention, make_tokens(["the", "red", "ring"]))
+    table = detect_sinks(recording, reference=reference, minimum_uniformity=0.0)
+    cleared = table.groupby("block")["is_sink"].any().to_numpy()
+    assert 0 < cleared.sum() < 40
+    strength = sink_strength(recording, reference=reference)
+    np.testing.assert_array_equal(strength["log_effect"] >= np.log(2.0), cleared)
+
+
+def test_the_largest_of_an_ignored_side_is_not_strong(scenes: Callable) -> None:
+    others = [key for key in range(TEXT) if key != 3]
+    (ignored,) = scenes(1, 0.1, columns=others * 4 + [3] * 3)
+    assert detect_sinks(ignored).query("block == 1")["effect"].max() > 5
+    assert np.exp(sink_strength(ignored)["log_effect"].values[1]) < 2
+    assert np.exp(sink_strength(ignored, minimum_mass=0.0)["log_effect"].values[1]) > 5
+
+
+def test_one_side_is_enough_for_the_strength_of_a_model_without_text_queries(scenes: Callable) -> None:
+    (recording,) = scenes(1, 5.0, keep=REDUCTIONS[1::2], absent=["received_from_text", "uniformity_from_text"])
+    strength = sink_strength(recording)
+    assert strength["role"].values[1] == "</s>"
+    assert np.isnan(strength["mass_from_text"]).all() and np.isnan(strength["row_evenness"]).all()

@@ -32,6 +32,7 @@ class FamilyCase:
         frames: frames of a clip in pixels; 0 for a family of images.
         text_first: whether the text stands before the image in a joint sequence.
         refined: paths of modules that mix text tokens before the first block; silenced where one token is to be found.
+        refiners: the stacks of blocks before the main one, by name, each with the paths of its blocks.
     """
 
     name: str
@@ -47,6 +48,12 @@ class FamilyCase:
     frames: int = 0
     text_first: bool = True
     refined: tuple[str, ...] = field(default=())
+    refiners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the blocks of the main stack."""
+        return [path for path, _ in self.blocks]
 
     def __str__(self) -> str:
         return self.name

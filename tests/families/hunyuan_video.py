@@ -117,4 +117,7 @@ CASE = FamilyCase(
     frames=FRAMES,
     text_first=False,
     refined=("context_embedder",),
+    refiners={
+        "context_refiner": tuple(f"context_embedder.token_refiner.refiner_blocks.{number}" for number in range(2)),
+    },
 )  # fmt: skip

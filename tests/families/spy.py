@@ -1,14 +1,13 @@
-"""A spy of the tests' own: the operands of every attention call inside blocks that a case names by their paths."""
+"""A spy of the tests' own: the operands of every attention call inside blocks that are named by their paths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from families.case import FamilyCase
 from refam_analysis.models import DiffusionModel
 
 Call = tuple[int, dict[str, Any]]
@@ -16,12 +15,12 @@ Call = tuple[int, dict[str, Any]]
 
 
 class _Spy(TorchFunctionMode):
-    def __init__(self, model: DiffusionModel, case: FamilyCase) -> None:
+    def __init__(self, model: DiffusionModel, paths: Sequence[str]) -> None:
         super().__init__()
         self.calls: list[Call] = []
         self._running: int | None = None
         self._handles = []
-        for number, (path, _) in enumerate(case.blocks):
+        for number, path in enumerate(paths):
             block = model.transformer.get_submodule(path)
             self._handles.append(block.register_forward_pre_hook(lambda *_, n=number: self._set(n)))
             self._handles.append(block.register_forward_hook(lambda *_: self._set(None)))
@@ -44,9 +43,9 @@ class _Spy(TorchFunctionMode):
 
 
 @torch.no_grad()
-def spied(model: DiffusionModel, case: FamilyCase, kwargs: Mapping[str, Any]) -> list[Call]:
+def spied(model: DiffusionModel, paths: Sequence[str], kwargs: Mapping[str, Any]) -> list[Call]:
     """Run the transformer, and give every call in order."""
-    spy = _Spy(model, case)
+    spy = _Spy(model, paths)
     with spy:
         model.transformer(**kwargs)
     return spy.calls

@@ -42,4 +42,8 @@ CASE = FamilyCase(
     first_level=lambda pipeline: float(pipeline.scheduler.sigmas[0]),
     text_first=False,
     refined=("context_refiner",),
+    refiners={
+        "context_refiner": ("context_refiner.0", "context_refiner.1"),
+        "noise_refiner": ("noise_refiner.0", "noise_refiner.1"),
+    },
 )

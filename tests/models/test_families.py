@@ -7,7 +7,6 @@ reference is the whole softmax in float64, of the operands that a spy of its own
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,12 +30,11 @@ from families import (
     z_image,
 )
 from families.case import FamilyCase
+from families.running import PROMPTS, inputs_of, loaded, pictures
 from families.spy import spied
-from PIL import Image
 
-from refam_analysis.models import DiffusionModel, ForwardInputs, TokenLayout, find_blocks, load_model
+from refam_analysis.models import DiffusionModel, ForwardInputs, TokenLayout, find_blocks
 from refam_analysis.models.registry import PIPELINES, TRANSFORMERS
-from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import QUANTITIES, Recorder, load_recording, record, record_batch
 
 CASES = [
@@ -53,7 +51,6 @@ CASES = [
     pixart.CASE,
     sana.CASE,
 ]
-PROMPTS = [make_prompt("the red ring on the left", [".", "a"]), make_prompt("a blue square")]
 SHOWN = {
     "image": {"image_to_image": "map", "entropy_over_image": "entropy"},
     "text": {"image_to_text": "map", "entropy_over_text": "entropy"},
@@ -64,15 +61,6 @@ SHOWN = {
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
-
-
-def loaded(case: FamilyCase, folder: Path) -> DiffusionModel:
-    """Built, saved, and loaded by the call that loads a real one."""
-    case.build().save_pretrained(folder)
-    (folder / "refam.json").write_text(json.dumps(dict(case.settings)))
-    model = load_model(folder)
-    model.pipeline.set_progress_bar_config(disable=True)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +77,6 @@ def silenced(case: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Diff
             if "to_out" in name or name.endswith(("linear_2.weight", "linear_2.bias", "net.2.weight", "w2.weight")):
                 torch.nn.init.zeros_(weights)
     return model
-
-
-def pictures(case: FamilyCase, number: int = 2, size: tuple[int, int] = (45, 37)) -> list[Any]:
-    """Pictures of an odd size, or clips of them."""
-    pixels = np.random.default_rng(0).integers(0, 256, (number, max(1, case.frames), *size, 3), np.uint8)
-    clips = [[Image.fromarray(frame) for frame in clip] for clip in pixels]
-    return clips if case.frames else [clip[0] for clip in clips]
-
-
-def inputs_of(model: DiffusionModel, case: FamilyCase, *, number: int = 2, noise_level: float = 0.6) -> ForwardInputs:
-    latents = model.encode_images(pictures(case, number))
-    conditioning = model.encode_prompts(PROMPTS[:number])
-    return model.forward_inputs(latents, conditioning, noise_level=noise_level, seeds=list(range(number)))
 
 
 def test_the_table_has_every_family() -> None:
@@ -134,20 +109,22 @@ def test_recording_does_not_change_the_output(model: DiffusionModel, case: Famil
 
 def attentions(
     model: DiffusionModel, case: FamilyCase, inputs: ForwardInputs, plain_attention: Callable[..., torch.Tensor]
-) -> Iterator[tuple[int, int, str, torch.Tensor]]:
-    """Block, item, role and the whole attention (1, head, query, key) of every call that is recorded."""
+) -> Iterator[tuple[int, int, str, torch.Tensor, torch.Tensor | None]]:
+    """Block, item, role, the whole attention (1, head, query, key) and the mask of every call that is recorded."""
     turns: dict[int, int] = {}
-    for block, call in spied(model, case, inputs.kwargs):
+    for block, call in spied(model, case.paths, inputs.kwargs):
         turn, roles = turns.get(block, 0), case.calls[block]
         turns[block] = turn + 1
         role = roles[turn % len(roles)]
         if role == "other":
             continue
-        whole = plain_attention(call["query"], call["key"], mask=call.get("attn_mask"), scale=call.get("scale"))
+        mask = call.get("attn_mask")
+        whole = plain_attention(call["query"], call["key"], mask=mask, scale=call.get("scale"))
         an_item_each = len(whole) < len(inputs.layouts)
         items = [turn // len(roles)] if an_item_each else list(range(len(whole)))
         for place, item in enumerate(items):
-            yield block, item, role, whole[place : place + 1]
+            own = mask if mask is None else mask.expand(whole.shape)[place : place + 1]
+            yield block, item, role, whole[place : place + 1], own
 
 
 def available(name: str, layout: TokenLayout) -> bool:
@@ -160,19 +137,25 @@ def available(name: str, layout: TokenLayout) -> bool:
 
 
 def expected_of(
-    role: str, whole: torch.Tensor, layout: TokenLayout, keep: list[str], plain_quantity: Callable[..., torch.Tensor]
+    role: str,
+    whole: torch.Tensor,
+    mask: torch.Tensor | None,
+    layout: TokenLayout,
+    keep: list[str],
+    plain_quantity: Callable[..., torch.Tensor],
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Every quantity that a call shows, from its whole attention."""
     if role == "joint":
         whole = whole[:, :, : layout.length, : layout.length]
+        mask = mask if mask is None else mask[:, :, : layout.length, : layout.length]
         torch.testing.assert_close(whole.sum(-1), torch.ones_like(whole.sum(-1)))
         for name in keep:
-            yield name, plain_quantity(name, whole, layout.text, layout.image)[0].numpy()
+            yield name, plain_quantity(name, whole, layout.text, layout.image, mask=mask)[0].numpy()
         return
     for name, what in SHOWN[role].items():
         yield name, (whole if what == "map" else torch.special.entr(whole).sum(-1))[0].numpy()
     for name in ("received_from_image", "uniformity_from_image"):
-        yield name, plain_quantity(name, whole, slice(0, 0), slice(0, whole.shape[-2]))[0].numpy()
+        yield name, plain_quantity(name, whole, slice(0, 0), slice(0, whole.shape[-2]), mask=mask)[0].numpy()
 
 
 def part_of(array: Any, name: str, layout: TokenLayout, role: str) -> np.ndarray:
@@ -194,9 +177,9 @@ def test_every_quantity_equals_plain_softmax(
     with Recorder(model.transformer, inputs.layouts, keep=keep) as recorder:
         model.transformer(**inputs.kwargs)
     recordings, seen = recorder.recordings(), set()
-    for block, item, role, whole in attentions(model, case, inputs, plain_attention):
+    for block, item, role, whole, mask in attentions(model, case, inputs, plain_attention):
         recording, layout = recordings[item], inputs.layouts[item]
-        for name, expected in expected_of(role, whole, layout, keep, plain_quantity):
+        for name, expected in expected_of(role, whole, mask, layout, keep, plain_quantity):
             found = part_of(recording[name].sel(block=block).isel(step=0, branch=0), name, layout, role)
             known = ~np.isnan(expected)  # the evenness of a key that is masked for everyone is not defined
             relative = 0.0 if QUANTITIES[name].form == "map" else 1e-4
@@ -219,7 +202,7 @@ def key_calls(model: DiffusionModel, case: FamilyCase, kwargs: Mapping[str, Any]
 
     Where image keys have no softmax, the image's queries, which stand in the same order.
     """
-    calls = [call for block, call in spied(model, case, kwargs) if block == 0]
+    calls = [call for block, call in spied(model, case.paths, kwargs) if block == 0]
     roles = [case.calls[0][turn % len(case.calls[0])] for turn in range(len(calls))]
     if side == "image" and not {"joint", "image"} & set(roles):
         return [call["query"] for call in calls]

@@ -1,5 +1,7 @@
 """Token layouts: what they know, and which contradictions they refuse."""
 
+from typing import Any
+
 import pytest
 
 from refam_analysis.models import LayoutError, TokenLayout
@@ -19,6 +21,22 @@ def test_an_open_start_is_zero() -> None:
 def test_the_grid_of_a_clip_has_frames() -> None:
     assert TokenLayout(text=slice(0, 1), image=slice(1, 25), grid=(2, 3, 4)).grid_axes == ("frame", "y", "x")
     assert TokenLayout(text=slice(0, 1), image=slice(1, 13), grid=(3, 4)).grid_axes == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "attention", "expected"),
+    [
+        (slice(0, 5), slice(5, 17), "text_only", range(5)),
+        (slice(0, 5), slice(5, 17), "image_only", range(5, 17)),
+        (slice(16, 21), slice(0, 12), "text_only", range(16, 21)),
+        (slice(16, 21), slice(0, 12), "image_only", range(16)),
+        (slice(0, 5), slice(7, 19), "image_only", range(7, 19)),
+    ],
+    ids=["text-first", "image-behind", "text-behind", "image-filled-up", "text-filled-up"],
+)
+def test_a_refiner_has_the_positions_of_its_side(text: slice, image: slice, attention: Any, expected: range) -> None:
+    layout = TokenLayout(text=text, image=image, grid=(3, 4), attention=attention)
+    assert layout.query_positions == layout.key_positions == expected
 
 
 @pytest.mark.parametrize(

@@ -123,11 +123,15 @@ def test_padding_of_a_batch_stands_between_text_and_image_and_is_not_attended_to
 
 def test_an_item_of_a_batch_attends_as_it_does_alone(model: QwenImageModel) -> None:
     """Neither the padding nor the other prompt changes anything between its text and its image."""
-    keep = ["image_to_text", "text_to_image", "text_to_text"]
-    together = record_batch(model, pictures(2), [PROMPT, SHORT], seeds=[0, 3], keep=keep)[1]
-    alone = record(model, pictures(2)[1], "a ring", seed=3, keep=keep)
-    for name in keep:
+    maps = ["image_to_text", "text_to_image", "text_to_text"]
+    axes = {"entropy": "query", "received_from_text": "key", "received_from_image": "key"}
+    together = record_batch(model, pictures(2), [PROMPT, SHORT], seeds=[0, 3], keep=[*maps, *axes])[1]
+    alone = record(model, pictures(2)[1], "a ring", seed=3, keep=[*maps, *axes])
+    for name in maps:
         np.testing.assert_allclose(together[name], alone[name], atol=1e-5)
+    for name, axis in axes.items():
+        own = together[name].isel({axis: together[name].side.values != "other"})
+        np.testing.assert_allclose(own, alone[name], atol=1e-5, rtol=1e-4)
 
 
 def test_a_prompt_too_long_for_the_text_segment_is_refused(model: QwenImageModel) -> None:

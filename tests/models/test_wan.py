@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import WanImageToVideoPipeline
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from families import wan
 from PIL import Image
+from streaming.runs import assert_same
 from torch.overrides import TorchFunctionMode
 
+from refam_analysis.errors import RefamError
 from refam_analysis.models import TokenLayout, UnsupportedModelError, load_model
 from refam_analysis.models.family import ModelDefaults
 from refam_analysis.models.wan import RewrittenPromptError, WanModel
 from refam_analysis.prompts import make_prompt
-from refam_analysis.recording import Recorder, record
+from refam_analysis.recording import OtherRunError, Recorder, RecorderBusyError, Recording, estimate, record
 
 PROMPT = make_prompt("the red ring on the left", [".", "a"])
 
@@ -81,16 +84,93 @@ def test_5b_is_told_the_noise_level_of_every_token() -> None:
     torch.testing.assert_close(inputs.kwargs["timestep"], torch.full((2, 12), 600.0))
 
 
-@pytest.mark.parametrize("noise_level", [0.95, 0.3])
-def test_of_two_transformers_the_first_is_recorded(noise_level: float) -> None:
-    """Below the boundary of 0.875 too, where the pipeline would go on with the second."""
-    model = model_of("2.2-A14B")
-    ran: list[str] = []
-    for name in ("transformer", "transformer_2"):
-        getattr(model.pipeline, name).register_forward_pre_hook(lambda *_, name=name: ran.append(name))
-    recording = record(model, clip(), PROMPT.expression, noise_level=noise_level)
-    assert ran == ["transformer"]
-    assert any("two transformers" in remark for remark in recording.attrs["remarks"])
+@pytest.fixture(scope="module")
+def two() -> WanModel:
+    """With two transformers, which take turns at the noise level 0.875."""
+    return model_of("2.2-A14B")
+
+
+def ran(model: WanModel, run: Callable[[], object]) -> list[str]:
+    """Which transformer each pass of something ran."""
+    seen: list[str] = []
+    handles = [
+        getattr(model.pipeline, name).register_forward_pre_hook(lambda *_, name=name: seen.append(name))
+        for name in ("transformer", "transformer_2")
+    ]
+    run()
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [(0.95, "transformer"), (0.875, "transformer"), (0.8749, "transformer_2"), (0.3, "transformer_2")],
+)
+def test_of_two_transformers_the_one_is_recorded_that_the_pipeline_runs_there(
+    two: WanModel, level: float, name: str
+) -> None:
+    keep = ["image_to_text", "image_to_image"]
+    recording = record(two, clip(), PROMPT.expression, noise_level=level, keep=keep)
+    latents, prompts = two.encode_images([clip()]), two.encode_prompts([make_prompt(PROMPT.expression)])
+    inputs = two.forward_inputs(latents, prompts, noise_level=level, seeds=[0])
+    transformer = getattr(two.pipeline, name)
+    with Recorder(transformer, inputs.layouts, keep=keep) as recorder:
+        transformer(**inputs.kwargs)
+    for quantity in keep:
+        np.testing.assert_array_equal(recording[quantity], recorder.recording()[quantity])
+    assert recording.attrs.get("transformers", ["transformer"]) == [name]
+
+
+def test_they_take_turns_as_in_the_pipelines_own_call(two: WanModel) -> None:
+    """The same levels as the pipeline's own three steps, all from noise; each step is what it is alone."""
+    own = {"height": 32, "width": 48, "num_frames": 5, "num_inference_steps": 3, "output_type": "latent"}
+    turns = ran(two, lambda: two.pipeline(prompt="a ring", guidance_scale=1.0, **own))
+    levels = [float(timestep) / 1000 for timestep in two.pipeline.scheduler.timesteps]
+    options = {"keep": ["image_to_text"], "seed": 2}
+    found: list[Recording] = []
+    assert turns == ran(two, lambda: found.append(record(two, clip(), "a ring", noise_level=levels, **options)))
+    assert set(turns) == {"transformer", "transformer_2"}
+    assert found[0].attrs["transformers"] == turns and found[0].noise_levels == tuple(levels)
+    for step, level in enumerate(levels):
+        alone = record(two, clip(), "a ring", noise_level=level, **options)["image_to_text"]
+        np.testing.assert_array_equal(found[0]["image_to_text"][step], alone[0])
+
+
+def test_denoising_goes_on_with_the_second(two: WanModel) -> None:
+    options = {"noise_level": 0.95, "steps": 4, "guidance": 3.0, "keep": ["image_to_text"]}
+    turns = ran(two, lambda: record(two, clip(), "a ring", **options))
+    assert turns == ["transformer"] + ["transformer_2"] * 3
+
+
+def test_both_are_streamed_to_one_store(two: WanModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"noise_level": [0.95, 0.3], "keep": ["image_to_text"]}
+    expected = record(two, clip(), "a ring", progress=True, **options)
+    assert "4/4" in capsys.readouterr().err
+    assert_same(record(two, clip(), "a ring", store=tmp_path / "run.zarr", **options), expected)
+    other = model_of("2.2-A14B")
+    torch.nn.init.zeros_(other.pipeline.transformer_2.proj_out.bias)
+    with pytest.raises(OtherRunError, match="the weights of the model"):
+        record(other, clip(), "a ring", store=tmp_path / "run.zarr", **options)
+    estimated = estimate(two, frames=5, expression="a ring", keep=["image_to_text"], measure=False)
+    assert estimated.size == expected["image_to_text"].nbytes / 2
+
+
+def test_a_recorder_of_both_is_gone_when_it_is_left(two: WanModel) -> None:
+    both = [two.pipeline.transformer, two.pipeline.transformer_2]
+    layout = TokenLayout(text=slice(0, 24), image=slice(24, 36), grid=(2, 2, 3), attention="separate")
+    with Recorder(both, layout):
+        with pytest.raises(RecorderBusyError):
+            Recorder(both[1], layout).__enter__()
+    assert not any(part._forward_hooks or part._forward_pre_hooks for model in both for part in model.modules())
+
+
+def test_transformers_of_unlike_build_cannot_take_turns(two: WanModel) -> None:
+    longer = WanTransformer3DModel.from_config({**two.transformer.config, "num_layers": 3})
+    layout = TokenLayout(text=slice(0, 24), image=slice(24, 36), grid=(2, 2, 3), attention="separate")
+    with pytest.raises(RefamError, match="differ in their blocks, so they cannot take turns"):
+        Recorder([two.transformer, longer], layout)
 
 
 def test_a_pipeline_with_the_second_transformer_survives_the_disk(tmp_path: Path) -> None:

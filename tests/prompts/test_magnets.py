@@ -1,5 +1,7 @@
 """Prompts: which texts are refused, where magnets go, and what counts as a word."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,20 @@ def test_both_spellings_of_gray_are_one_colour(named: str, magnet: str) -> None:
     assert make_prompt(f"the {named} ring", [magnet]).magnets == ()
 
 
+@pytest.mark.parametrize("expression", ["the blue-eyed girl", "the dark-blue one", "the BLUE’s rim", "a 'blue' ring"])
+def test_a_colour_within_a_word_of_the_expression_counts(expression: str) -> None:
+    assert make_prompt(expression, ["red", "blue"]).magnets == ("red",)
+
+
+@pytest.mark.parametrize("magnet", ["light blue", "sky-blue", "Blue"])
+def test_a_magnet_that_contains_a_colour_of_the_expression_is_dropped(magnet: str) -> None:
+    assert make_prompt("the blue ring", [magnet, "."]).magnets == (".",)
+
+
+def test_a_colour_that_only_looks_like_one_of_the_expression_stays() -> None:
+    assert make_prompt("the bluetooth tanker", ["blue", "tan"]).magnets == ("blue", "tan")
+
+
 def test_a_stop_word_of_the_expression_may_be_a_magnet_too() -> None:
     assert make_prompt("a ring with a dot .", [".", "a", "with"]).magnets == (".", "a", "with")
 
@@ -91,3 +107,11 @@ def test_words_cover_every_character_but_spaces_once_and_in_order(expression: st
 @given(st.text(min_size=1, alphabet=st.characters(categories=["L", "N", "So"])))
 def test_letters_numbers_and_pictographs_are_no_punctuation(text: str) -> None:
     assert not is_punctuation(text)
+
+
+def test_magnets_in_front_are_magnets_and_the_expression_is_not() -> None:
+    prompt = replace(make_prompt("the ring", (".", "a")), magnets_first=True)
+    assert prompt.text == ". a the ring"
+    assert [(word.text, word.is_magnet) for word in prompt.words] == [
+        (".", True), ("a", True), ("the", False), ("ring", False)
+    ]  # fmt: skip

@@ -90,6 +90,32 @@ def test_pieces_know_their_whole_word(name: str, tokenizers: Tokenizers) -> None
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_magnet_that_the_tokenizer_splits_is_one_magnet_of_several_tokens(name: str, tokenizers: Tokenizers) -> None:
+    prompt = make_prompt("the ring", ["zebra", "zebra"])
+    tokens = align_tokens(prompt, tokenizers[name], length=40, encoder=name)
+    pieces = {index: [token for token in tokens if token.word_index == index] for index in (2, 3)}
+    for magnet in pieces.values():
+        assert len(magnet) >= 5
+        assert {(token.kind, token.word) for token in magnet} == {("magnet", "zebra")}
+        assert [token.index for token in magnet] == list(range(magnet[0].index, magnet[0].index + len(magnet)))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_stop_words_are_whole_words_and_shown_with_their_tokens(name: str, tokenizers: Tokenizers) -> None:
+    """ "with" is a piece of "withhold" for some tokenizers, and no stop word there."""
+    tokens = align_tokens(make_prompt("the withhold with a"), tokenizers[name], length=40, encoder=name)
+    shown = {index: {t.kind for t in tokens if t.word_index == index} for index in range(4)}
+    assert shown == {0: {"stop"}, 1: {"content"}, 2: {"stop"}, 3: {"stop"}}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_magnets_that_do_not_fit_are_named(name: str, tokenizers: Tokenizers) -> None:
+    fits = len(tokenizers[name]("the ring")["input_ids"])
+    with pytest.raises(PromptTooLongError, match=r"'red zebra' would be cut.*append fewer magnets"):
+        align_tokens(make_prompt("the ring", ["red", "zebra"]), tokenizers[name], length=fits, encoder=name)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
 def test_the_first_kind_that_fits_is_given(name: str, tokenizers: Tokenizers) -> None:
     prompt = make_prompt("the ring, with red", ["with", ",", "blue", "zz"])
     tokens = align_tokens(prompt, tokenizers[name], length=80, encoder=name)

@@ -19,8 +19,11 @@ from refam_analysis.recording import (
     QUANTITIES,
     Estimate,
     MemoryBudgetError,
+    QuantityMissingError,
     Recorder,
+    RegionError,
     UnknownQuantityError,
+    UnknownWordError,
     chunks,
     estimate,
     record,
@@ -40,6 +43,9 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 
 
+REGION = np.indices((4, 5)).sum(0) % 3 == 0
+"""Some of the image tokens."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "usual": {},
     "everything": {"keep": QUANTITIES},
@@ -51,12 +57,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "one-head": {"keep": ["full"], "heads": [1], "blocks": [3, 0]},
     "tall": {"keep": ["full", "image_to_text", "entropy"], "size": (72, 16)},
     "wide": {"keep": ["image_to_image", "text_to_image"], "size": (8, 104)},
+    "words": {"keep": ["full", "text_to_image", "entropy", "received_from_text"], "words": ["circle", "the"]},
+    "region": {"keep": ["full", "image_to_text"], "region": REGION, "steps": 2, "guidance": 3.0},
+    "both": {"keep": ["full"], "words": ["red"], "region": REGION, "heads": [0], "dtype": torch.float16},
 }
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_sizes_are_those_of_the_arrays(model: DiffusionModel, options: dict[str, Any]) -> None:
-    estimated = estimate(model, measure=False, **options)
+    estimated = estimate(model, expression=SENTENCE, measure=False, **options)
     recorded = record(model, picture(), SENTENCE, **options)
     kept = {name: recorded.dataset[name].nbytes for name in recorded.kept}
     assert estimated.quantities == kept
@@ -66,7 +75,7 @@ def test_sizes_are_those_of_the_arrays(model: DiffusionModel, options: dict[str,
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_memory_is_what_a_budget_has_to_allow(model: DiffusionModel, options: dict[str, Any]) -> None:
-    needed = estimate(model, measure=False, **options).memory
+    needed = estimate(model, expression=SENTENCE, measure=False, **options).memory
     record(model, picture(), SENTENCE, budget=needed, **options)
     with pytest.raises(MemoryBudgetError, match=f"{needed} bytes"):
         record(model, picture(), SENTENCE, budget=needed - 1, **options)
@@ -74,7 +83,7 @@ def test_memory_is_what_a_budget_has_to_allow(model: DiffusionModel, options: di
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_store_takes_no_more_than_was_said(model: DiffusionModel, tmp_path: Path, options: dict[str, Any]) -> None:
-    estimated = estimate(model, measure=False, **options)
+    estimated = estimate(model, expression=SENTENCE, measure=False, **options)
     record(model, picture(), SENTENCE, store=tmp_path / "run.zarr", **options)
     for name, size in estimated.quantities.items():
         files = [file for file in (tmp_path / "run.zarr" / name / "c").rglob("*") if file.is_file()]
@@ -257,8 +266,11 @@ def test_the_model_is_left_as_it_was(model: DiffusionModel) -> None:
         ({"blocks": [9]}, UnknownBlockError),
         ({"size": (33, 40)}, ModelSizeError),
         ({"frames": 3}, ClipLengthError),
+        ({"words": ["square"]}, UnknownWordError),
+        ({"region": np.ones((2, 2), dtype=bool)}, RegionError),
+        ({"words": ["picture"], "keep": ["image_to_text"]}, QuantityMissingError),
     ],
-    ids=["quantity", "block", "size", "frames"],
+    ids=["quantity", "block", "size", "frames", "word", "region", "side"],
 )
 def test_what_record_refuses_is_refused(model: DiffusionModel, options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):

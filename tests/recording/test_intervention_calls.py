@@ -96,8 +96,9 @@ def test_the_arithmetic_of_any_call(problem: dict[str, Any], plain_attention: Pl
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(chunk_sizes.CHUNK_BYTES, "cpu", 4 * problem["chunk"])
         reduce_attention(after, attended.lse, sides, sides, found)
+    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril() if problem["mask"] == "causal" else None
     for name in names:
-        quantity = plain_quantity(name, attention, layout.text, layout.image)
+        quantity = plain_quantity(name, attention, layout.text, layout.image, mask=operands.get("attn_mask", causal))
         torch.testing.assert_close(
             found[name].double(), quantity, atol=1e-5, rtol=1e-4, msg=lambda message, name=name: f"{name}: {message}"
         )

@@ -70,7 +70,7 @@ def check_blocks(
         size = operands["value"].abs().max().item()
         torch.testing.assert_close(output.double(), expected, atol=output_error * size, rtol=0.0)
         for name in QUANTITIES:
-            quantity = plain_quantity(name, attention, TEXT, IMAGE)
+            quantity = plain_quantity(name, attention, TEXT, IMAGE, mask=operands.get("attn_mask"))
             for item, recording in enumerate(recordings):
                 found = recording[name].sel(block=block).values.reshape(quantity[item].shape)
                 np.testing.assert_allclose(found, quantity[item], atol=1e-5, rtol=1e-4, err_msg=f"{block} {name}")
@@ -173,6 +173,25 @@ def test_chosen_heads_and_queries_are_what_they_are_among_all(
         np.testing.assert_allclose(some[name].values, expected, atol=1e-6, rtol=1e-5)
     expected = everything["full"].isel(head=[1], query=chosen).sel(key=slice(0, 4)).values.sum(-1)
     np.testing.assert_allclose(some["mass_on_text"].values, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_received_mass_counts_the_keys_that_the_model_leaves_each_chosen_query(
+    transformer: FluxTransformer2DModel, layout: TokenLayout, inputs: Inputs, plain_attention: Plain, how: str
+) -> None:
+    """The mask differs by head and by query; what an intervention masks beside counts all the same."""
+    allowed = torch.rand(1, 2, LENGTH, LENGTH, generator=torch.Generator().manual_seed(0)) < 0.6
+    allowed[..., 7] = True
+    intervention, rows = make(how, (1, 12)), [5, 6, 16]
+    arguments = inputs() | {"joint_attention_kwargs": {"attention_mask": allowed}}
+    options: dict[str, Any] = {"keep": ["received_from_image"], "heads": [1], "queries": [2, *rows]}
+    recorder, calls, _ = run(transformer, layout, arguments, intervention, **options)
+    for block, (operands, _) in enumerate(calls):
+        everyone = slice(0, LENGTH)
+        attention = changed_attention(plain_attention, operands, how, (1, 12), intervention.onto, everyone)
+        expected = sum(attention[0, 1, row] * int(allowed[0, 1, row].sum()) for row in rows) / 3
+        found = recorder.recording()["received_from_image"].sel(block=block).values
+        np.testing.assert_allclose(found[0, 0, 0], expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("how", WAYS)

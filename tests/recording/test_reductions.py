@@ -61,10 +61,15 @@ def random_heads(
 
 
 def check_all(
-    found: dict[str, torch.Tensor], attention: torch.Tensor, text: slice, image: slice, plain_quantity: Plain
+    found: dict[str, torch.Tensor],
+    attention: torch.Tensor,
+    text: slice,
+    image: slice,
+    plain_quantity: Plain,
+    mask: torch.Tensor | None = None,
 ) -> None:
     for name, values in found.items():
-        expected = plain_quantity(name, attention, text, image)
+        expected = plain_quantity(name, attention, text, image, mask=mask)
         torch.testing.assert_close(values.double(), expected, **tolerances(name), msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -103,7 +108,10 @@ def test_every_quantity_equals_plain_softmax(
     check_all(found, plain_attention(query, key), text_side, image_side, plain_quantity)
 
 
-@pytest.mark.parametrize("mask", ["keys", "pairs", "bias", "bias-with-inf", "causal", "scale"])
+MASKS = ["keys", "pairs", "bias", "bias-with-inf", "bias-with-10000", "queries", "causal", "scale"]
+
+
+@pytest.mark.parametrize("mask", MASKS)
 def test_masks_and_scales_equal_plain_softmax(mask: str, plain_attention: Plain, plain_quantity: Plain) -> None:
     text, image, tokens = slice(0, 6), slice(6, 31), 31
     query, key = random_heads(2, 4, 2, tokens)
@@ -114,18 +122,29 @@ def test_masks_and_scales_equal_plain_softmax(mask: str, plain_attention: Plain,
         "pairs": {"attn_mask": torch.rand(1, 4, tokens, tokens, generator=generator) < 0.6},
         "bias": {"attn_mask": bias},
         "bias-with-inf": {"attn_mask": bias.index_fill(1, torch.tensor([2, 9]), -torch.inf)},
+        "bias-with-10000": {"attn_mask": (torch.arange(tokens) > 24)[None, None, None] * -10000.0},
+        "queries": {"attn_mask": torch.arange(tokens)[:, None] != 4},
         "causal": {"is_causal": True},
         "scale": {"scale": 0.7},
     }[mask]
     names = {"attn_mask": "mask", "is_causal": "causal", "scale": "scale"}
     attention = plain_attention(query, key, **{names[name]: value for name, value in options.items()})
     keep = [name for name in QUANTITIES if not name.startswith("uniformity")]
-    check_all(reduced(query, key, text, image, keep=keep, **options), attention, text, image, plain_quantity)
+    open_to = torch.ones(tokens, tokens, dtype=torch.bool).tril() if mask == "causal" else options.get("attn_mask")
+    found = reduced(query, key, text, image, keep=keep, **options)
+    check_all(found, attention, text, image, plain_quantity, mask=open_to)
     nobody = attention[..., text, :].sum(-2) == 0
-    found = reduced(query, key, text, image, keep=["uniformity_from_text"], **options)["uniformity_from_text"]
-    assert torch.equal(found.isnan(), nobody)
+    evenness = reduced(query, key, text, image, keep=["uniformity_from_text"], **options)["uniformity_from_text"]
+    assert torch.equal(evenness.isnan(), nobody)
     expected = plain_quantity("uniformity_from_text", attention, text, image)
-    torch.testing.assert_close(found.double()[~nobody], expected[~nobody], atol=0, rtol=1e-4)
+    torch.testing.assert_close(evenness.double()[~nobody], expected[~nobody], atol=0, rtol=1e-4)
+
+
+def test_uniform_attention_over_what_is_not_masked_is_received_as_one() -> None:
+    query, key = torch.zeros(2, 3, 12, 8), torch.randn(2, 3, 12, 8)
+    allowed = torch.arange(12) < torch.tensor([12, 5])[:, None, None, None]
+    found = reduced(query, key, slice(0, 4), slice(4, 12), attn_mask=allowed)["received_from_image"]
+    torch.testing.assert_close(found, allowed[:, 0].expand(2, 3, 12).float())
 
 
 def test_a_query_that_may_attend_to_nothing_has_zeros_and_no_entropy() -> None:

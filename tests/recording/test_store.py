@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from diffusers.hooks import apply_group_offloading
 from streaming.runs import SENTENCE, assert_same, interrupted, picture, recorded, written
 
 from refam_analysis.errors import RefamError
@@ -166,6 +167,40 @@ def stores(model: DiffusionModel, tmp_path_factory: pytest.TempPathFactory) -> d
     interrupted(model, folder / "interrupted.zarr", before=3)
     recorded(model, store=folder / "finished.zarr")
     return {False: folder / "interrupted.zarr", True: folder / "finished.zarr"}
+
+
+def other_weights(folder: Path) -> DiffusionModel:
+    """The same model by name, trained a little further."""
+    model = load_model(folder)
+    with torch.no_grad():
+        for weights in model.transformer.parameters():
+            weights.mul_(1.001)
+    return model
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["interrupted", "finished"])
+def test_other_weights_under_the_same_name_are_refused(
+    tiny_flux_folder: Path, stores: dict[bool, Path], finished: bool
+) -> None:
+    before = written(stores[finished])
+    with pytest.raises(OtherRunError, match=r"It differs in the weights of the model\. Give the same model"):
+        recorded(other_weights(tiny_flux_folder), store=stores[finished])
+    assert written(stores[finished]) == before
+
+
+def test_weights_that_cannot_be_read_are_not_told_apart(
+    model: DiffusionModel, tiny_flux_folder: Path, tmp_path: Path
+) -> None:
+    """They lie on the disk between passes, as group offloading has it."""
+    interrupted(model, tmp_path / "run.zarr", before=3)
+    away = load_model(tiny_flux_folder)
+    cpu = torch.device("cpu")
+    apply_group_offloading(
+        away.transformer, cpu, cpu, offload_type="leaf_level", offload_to_disk_path=str(tmp_path / "weights")
+    )
+    completed = recorded(away, store=tmp_path / "run.zarr")
+    assert completed.attrs["weights_fingerprint"] == recorded(model).attrs["weights_fingerprint"]
+    assert_same(completed, recorded(model))
 
 
 def test_what_is_no_store_is_left_alone(model: DiffusionModel, tmp_path: Path) -> None:

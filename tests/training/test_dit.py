@@ -22,7 +22,7 @@ from refam_analysis.training.dit import (
     learning_rate,
     pack,
 )
-from refam_analysis.training.export import export
+from refam_analysis.training.export import assemble, export
 
 CPU = torch.device("cpu")
 
@@ -86,6 +86,18 @@ def test_a_run_that_stops_early_goes_on_in_the_same_schedule(run_folder: Path, d
     assert resumed.step == 2
     resumed.run(data, batch=2, steps=4, minutes=5)
     assert trainer(run_folder).step == 4
+
+
+def test_weights_that_were_put_aside_stay_those_of_their_step(run_folder: Path, data: LatentScenes) -> None:
+    learner = trainer(run_folder)
+    learner.run(data, batch=2, steps=4, minutes=5, until=2, keep=[1, 2])
+    expected = [value.clone() for value in learner.average.transformer.parameters()]
+    learner.run(data, batch=2, steps=4, minutes=5, keep=[1, 2])
+    aside = assemble(run_folder, "small", step=2).transformer
+    assert all(map(torch.equal, aside.parameters(), expected))
+    assert not all(map(torch.equal, aside.parameters(), assemble(run_folder, "small", step=1).transformer.parameters()))
+    with pytest.raises(FileNotFoundError, match="--keep 3"):
+        assemble(run_folder, "small", step=3)
 
 
 def test_more_tokens_are_given_more_noise() -> None:

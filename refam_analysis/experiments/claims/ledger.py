@@ -1,0 +1,182 @@
+"""The ledger of claims: scenes in, verdicts out. ``refam claims`` runs it on any model that can be recorded.
+
+Scenes are measured in parts that are kept until the result is written, so that a stopped run goes on. The scenes are of
+the test split and were used by nothing else: what chose a default or a threshold was chosen on others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from refam_analysis.evaluation.grounding import untrained
+from refam_analysis.evaluation.items import GroundingItem, hard_items
+from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
+from refam_analysis.experiments.claims.rules import CRITERIA, judge, verdicts
+from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.models import load_model
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.segmentation.pipeline import default_settings
+from refam_analysis.segmentation.segmenters import load_segmenter
+from refam_analysis.weights import embedded_folder
+
+NAME = "claims"
+FIRST_SCENE = 1000
+"""The test items before this one were seen while the embedded model and its reading were chosen."""
+
+
+@dataclass(frozen=True)
+class LedgerRun:
+    """What is measured.
+
+    Attributes:
+        model: "embedded", a hub id, or a folder.
+        scenes: items of the test split, attribute and location expressions in turn.
+        noise_level: of the recordings from which blocks are compared.
+        control: whether the same transformer with random weights is measured beside; it needs its memory once more.
+        seed: of noise, untrained weights and random tokens.
+        batch_size: scenes a part, and a forward pass.
+    """
+
+    model: str = "embedded"
+    scenes: int = 500
+    noise_level: float = 0.6
+    control: bool = True
+    seed: int = 0
+    batch_size: int = 20
+
+    def command(self, out: Path) -> str:
+        """Makes the result again."""
+        control = "" if self.control else " --no-control"
+        return f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control} --out {out}"
+
+
+def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: bool = False) -> Result:
+    """Measure every criterion on every scene, judge the claims, and write the result.
+
+    Args:
+        test: None for the one that is reported.
+        out: folder of the result; beside it lie the parts of an unfinished run, in ``.cache``.
+        progress: show a bar over scenes.
+
+    Returns:
+        The tables ``ledger`` (a row a criterion, see :func:`~refam_analysis.experiments.claims.rules.judge`),
+        ``verdicts`` (a row a claim), ``scenes`` (a row a scene, a column a criterion or its control) and ``profiles``
+        (a row a (scene, source, block, measure): what the figures of the phenomena are drawn from).
+    """
+    test, watch = test or LedgerRun(), Stopwatch()
+    embedded = test.model == "embedded"
+    model = load_model(test.model)
+    weights = weights_sha256(embedded_folder("embedded-dit"), also=["refam.json"]) if embedded else {}
+    settings = default_settings(model)
+    configuration = {
+        **dataclasses.asdict(test),
+        "first_scene": FIRST_SCENE,
+        "settings": settings.to_dict(),
+        "model_name": model.name,
+        "revision": model.revision,
+        "rules": [dataclasses.asdict(criterion) for criterion in CRITERIA],
+    }
+    parts = Parts(out.parent.parent / ".cache", out.name, {**configuration, **weights})
+    long = pd.concat(_measured(model, test, parts, progress=progress), ignore_index=True)
+    tables = summarise(long, untestable(model), seed=test.seed)
+    result = write_result(
+        out.name, tables, watch.provenance(test.command(out), configuration, weights), results=out.parent
+    )
+    parts.forget()
+    return result
+
+
+def summarise(long: pd.DataFrame, reasons: dict[str, str], *, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """From what was measured to the tables of the result.
+
+    Args:
+        long: rows of :func:`~refam_analysis.experiments.claims.measures.measure_batch`.
+        reasons: criterion -> why the model cannot be tested by it.
+        seed: of the statistics.
+    """
+    of_scene = long[long["block"].isna()]
+    scenes = of_scene.pivot(index=["item", "scene", "kind"], columns="measure", values="value").reset_index()
+    profiles = long[long["block"].notna()].astype({"block": int}).reset_index(drop=True)
+    ledger = judge(scenes, untestable=reasons, seed=seed)
+    return {
+        "ledger": ledger,
+        "verdicts": verdicts(ledger),
+        "scenes": scenes.rename_axis(columns=None),
+        "profiles": profiles,
+    }
+
+
+def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) -> pd.DataFrame:
+    """Measure some of the scenes again, as the result's configuration says.
+
+    Args:
+        result: from :func:`run`.
+        model: the one that it was made with.
+        first: number of the first scene of the result.
+        number: of scenes.
+
+    Returns:
+        Rows as in ``result["scenes"]``, without the controls that need another transformer.
+    """
+    fields = {field.name for field in dataclasses.fields(LedgerRun)}
+    test = LedgerRun(**{k: v for k, v in result.provenance.configuration.items() if k in fields})
+    items = hard_items("test", number, skip=FIRST_SCENE + first)
+    asked = _asked(model, dataclasses.replace(test, control=False))
+    return summarise(measure_batch(asked, items, first=first, seed=test.seed), {})["scenes"]
+
+
+def _measured(model: DiffusionModel, test: LedgerRun, parts: Parts, *, progress: bool) -> Iterator[pd.DataFrame]:
+    """The long table, a part a batch of scenes."""
+    items = hard_items("test", test.scenes, skip=FIRST_SCENE)
+    asked = _asked(model, test)
+    with tqdm(total=len(items), desc="scenes", disable=not progress) as bar:
+        for start in range(0, len(items), test.batch_size):
+            batch: Sequence[GroundingItem] = items[start : start + test.batch_size]
+            yield parts.keep(f"{start:06d}", partial(measure_batch, asked, batch, first=start, seed=test.seed))
+            bar.update(len(batch))
+
+
+def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:
+    return Asked(
+        model=model,
+        untrained=untrained(model, test.seed) if test.control else None,
+        settings=default_settings(model),
+        segmenter=load_segmenter("embedded"),
+        noise_level=test.noise_level,
+    )
+
+
+def as_markdown(result: Result) -> str:
+    """The ledger as a table in Markdown, a line a criterion, under a line a claim.
+
+    Args:
+        result: from :func:`run`.
+    """
+    lines = [
+        "| | criterion | effect [95 % interval] | margin | control | n | q | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for claim in result["verdicts"].to_dict("records"):
+        lines.append(f"| **{claim['claim']}** | **{claim['text']}** | | | | | | **{claim['verdict']}** |")
+        for row in result["ledger"].query("claim == @claim['claim']").to_dict("records"):
+            lines.append(_line(row))
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict[str, object]) -> str:
+    number = {name: float(str(row[name])) for name in ("effect", "low", "high", "margin", "q", "control_effect")}
+    measured = np.isfinite(number["effect"])
+    effect = f"{number['effect']:.3f} [{number['low']:.3f}, {number['high']:.3f}] {row['unit']}" if measured else ""
+    control = f"{number['control_effect']:.3f} ({row['control']})" if np.isfinite(number["control_effect"]) else ""
+    q = f"{number['q']:.2g}" if np.isfinite(number["q"]) else ""
+    verdict = f"{row['verdict']}: {row['note']}" if row["note"] else row["verdict"]
+    margin = f"{number['margin']:.3g}"
+    return f"| | {row['measure']} | {effect} | {margin} | {control} | {row['scenes']} | {q} | {verdict} |"

@@ -1,0 +1,197 @@
+"""What heatmap, point and mask become when the sentence is asked or read in another way (C5, C6, C10, C12).
+
+Every way of asking has the same pictures and the same noise, so differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam_analysis.analysis.concentration import CLUSTER_THRESHOLD, clusters
+from refam_analysis.analysis.localisation import average_precision, maps_of_tokens
+from refam_analysis.analysis.regions import tokens_on
+from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.evaluation.metrics import mask_ious, points_on
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
+from refam_analysis.prompts.noun_phrases import noun_phrase
+from refam_analysis.prompts.places import places
+from refam_analysis.recording import Recording
+from refam_analysis.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from refam_analysis.segmentation.heatmap import ContentWord, content_words, heatmaps
+from refam_analysis.segmentation.pipeline import record_for_heatmaps
+from refam_analysis.segmentation.point import peaks
+from refam_analysis.segmentation.segmenters import Segmenter
+from refam_analysis.segmentation.settings import HeatmapSettings
+from refam_analysis.segmentation.spatial_bias import spatial_bias
+
+Floats = NDArray[np.float64]
+
+
+OTHER_WORDS = tuple(word for word in (*COLOURS, *SHAPES, *SIZES, *BACKGROUNDS) if word not in DEFAULT_MAGNETS)
+"""Words that mean something to the scenes, and are no magnets: what is appended as a control."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way of asking and reading, for a batch of scenes.
+
+    Attributes:
+        heat: (scene, y, x).
+        precision: (scene,), average precision of the heatmap against the target's mask.
+        hit: (scene,), 1.0 where the point is on the target.
+        overlap: (scene,), IoU of the mask.
+        cluster: (scene,), mean number of image tokens in a cluster of activation off the target; NaN where there is
+            none.
+    """
+
+    heat: Floats
+    precision: Floats
+    hit: Floats
+    overlap: Floats
+    cluster: Floats
+
+
+def about_readings(
+    model: DiffusionModel,
+    items: Sequence[GroundingItem],
+    settings: HeatmapSettings,
+    segmenter: Segmenter,
+    *,
+    seeds: Sequence[int],
+) -> dict[str, Floats]:
+    """What the criteria about words, magnets, noun phrase and spatial bias ask of a batch of scenes.
+
+    Args:
+        model: from ``load_model``.
+        items: the scenes.
+        settings: how heatmaps are read.
+        segmenter: asked for the masks.
+        seeds: of each item's noise, and of its control words.
+
+    Returns:
+        Criterion, or criterion with ``_control`` -> (scene,), turned as the rules say.
+    """
+    asked = {
+        "plain": [() for _ in items],
+        "magnets": [DEFAULT_MAGNETS for _ in items],
+        "other words": [other_words(item.expression, seed) for item, seed in zip(items, seeds, strict=True)],
+    }
+    groups = {
+        name: record_for_heatmaps(
+            model,
+            [item.image for item in items],
+            [make_prompt(item.expression, words) for item, words in zip(items, appended, strict=True)],
+            settings,
+            seeds=seeds,
+        )
+        for name, appended in asked.items()
+    }
+    heat = {name: _heat(recordings, settings) for name, recordings in groups.items()}
+    heat["stop words read"] = _heat(groups["plain"], settings, kinds=("content", "stop"))
+    heat["noun phrase"] = _heat(
+        groups["plain"], settings, phrases=[noun_phrase(item.expression).words for item in items]
+    )
+    shape = heat["plain"].shape[1:]
+    heat["spatial bias"] = heat["plain"] * np.stack([spatial_bias(places(item.expression), shape) for item in items])
+    found = {name: _judged(maps, items, segmenter) for name, maps in heat.items()}
+    plain, magnets, others = (found[name] for name in asked)
+    surplus = [surplus_of_stop_words(group, item) for group, item in zip(groups["plain"], items, strict=True)]
+    return {
+        "c5_surplus": np.array(surplus),
+        "c5_filtering": plain.precision - found["stop words read"].precision,
+        "c6_clusters": plain.cluster - magnets.cluster,
+        "c6_clusters_control": plain.cluster - others.cluster,
+        "c6_sharper": magnets.precision - plain.precision,
+        "c6_sharper_control": others.precision - plain.precision,
+        "c10_magnets": magnets.overlap - plain.overlap,
+        "c10_noun_phrase": found["noun phrase"].overlap - plain.overlap,
+        "c10_spatial_bias": found["spatial bias"].overlap - plain.overlap,
+        "c12_magnets": magnets.hit - plain.hit,
+        "c12_noun_phrase": found["noun phrase"].hit - plain.hit,
+    }
+
+
+def other_words(expression: str, seed: int) -> tuple[str, ...]:
+    """As many words that mean something as the expression would get magnets, none of its own among them.
+
+    Args:
+        expression: the sentence.
+        seed: of the draw.
+
+    >>> len(other_words("the red circle", 0)), "circle" in other_words("the red circle", 0)
+    (8, False)
+    """
+    named = {word.text for word in make_prompt(expression).words}
+    pool = [word for word in OTHER_WORDS if word not in named]
+    number = min(len(pool), len(make_prompt(expression, DEFAULT_MAGNETS).magnets))
+    return tuple(np.random.default_rng(seed).permutation(pool)[:number].tolist())
+
+
+def surplus_of_stop_words(recordings: Sequence[Recording], item: GroundingItem) -> float:
+    """The logarithm of what a background patch gives to a stop word's token over what it gives to a content token.
+
+    Args:
+        recordings: of the sentence without magnets, with ``image_to_text``; of the first, in the blocks it has.
+        item: the scene; background is what no object covers.
+
+    Returns:
+        NaN for a sentence without stop words, or a recording of text queries alone.
+    """
+    recording = recordings[0]
+    if "image_to_text" not in recording or not any(token.kind == "stop" for token in recording.tokens):
+        return float("nan")
+    background = ~tokens_on(item.masks.any(axis=0), recording.layout.grid)
+    means = [
+        float(maps_of_tokens(recording, kinds=(kind,)).mean(["step", "block", "token"]).values[background].mean())
+        for kind in ("stop", "content")
+    ]
+    return float(np.log(means[0] / means[1]))
+
+
+def _heat(
+    groups: Sequence[Sequence[Recording]],
+    settings: HeatmapSettings,
+    *,
+    kinds: Sequence[str] = ("content",),
+    phrases: Sequence[Sequence[int]] | None = None,
+) -> Floats:
+    """(scene, y, x), read from words of some kinds, or from the content words of a phrase, where it has any."""
+    words = [content_words(group[0].tokens, kinds=kinds) for group in groups]
+    if phrases is not None:
+        words = [_within(own, phrase) for own, phrase in zip(words, phrases, strict=True)]
+    maps = heatmaps(groups, [settings], words)[:, 0].double().numpy()
+    return maps.reshape(len(groups), *groups[0][0].layout.grid)
+
+
+def _within(words: tuple[ContentWord, ...], phrase: Sequence[int]) -> tuple[ContentWord, ...]:
+    return tuple(word for word in words if word.index in phrase) or words
+
+
+def _judged(heat: Floats, items: Sequence[GroundingItem], segmenter: Segmenter) -> Reading:
+    numbers = []
+    for one, item in zip(heat, items, strict=True):
+        target = item.masks[item.target]
+        (point,) = peaks(one[None], item.image.shape[:2])
+        segmenter.set_image(item.image)
+        masks, scores = segmenter.predict([(float(point[0]), float(point[1]))])
+        best = masks[0, scores[0].argmax()]
+        numbers.append((
+            average_precision(one, target),
+            float(points_on([point], [target])[0]),
+            float(mask_ious([best], [target])[0]),
+            _cluster_off(one, tokens_on(target, one.shape)),
+        ))  # fmt: skip
+    return Reading(heat, *np.array(numbers).T)
+
+
+def _cluster_off(heat: Floats, target: NDArray[np.bool_]) -> float:
+    """Mean size of the clusters of tokens off the target that are hotter than twice the mean of the whole map."""
+    off = np.where(target, 0.0, heat)
+    if not (off > CLUSTER_THRESHOLD * heat.mean()).any():
+        return float("nan")
+    return float(clusters(off, threshold=CLUSTER_THRESHOLD * heat.mean() / off.mean()).mean())

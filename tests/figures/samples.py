@@ -1,0 +1,215 @@
+"""What the image comparison draws: every exported figure with its data and the Axes that it needs.
+
+Names are those of the functions; what follows a hyphen says which of several drawings of one function it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from figures import tables
+
+from refam_analysis import figures
+from refam_analysis.models.layout import TokenLayout
+
+PHRASES = [["the", "red", "ring"], ["on", "the", "left"]]
+LAYOUT = TokenLayout(text=slice(0, 32), image=slice(32, 176), grid=(12, 12))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One drawing: what to call with the Axes, how large the figure is in inches, and how many Axes it has."""
+
+    draw: Callable[[Any], object]
+    size: tuple[float, float] = (5.0, 3.4)
+    rows: int = 1
+    columns: int = 1
+
+
+def picture() -> np.ndarray:
+    """A dark square and a light disc on a ramp, uint8 (32, 48, 3)."""
+    y, x = np.mgrid[:32, :48]
+    image = np.stack([90 + 2 * x, 120 + y, 150 - y], axis=-1)
+    image[4:14, 6:18] = (40, 60, 150)
+    image[(x - 34) ** 2 + (y - 20) ** 2 < 64] = (230, 200, 80)
+    return image.astype(np.uint8)
+
+
+def disc() -> np.ndarray:
+    y, x = np.mgrid[:32, :48]
+    return (x - 34) ** 2 + (y - 20) ** 2 < 64
+
+
+def found() -> np.ndarray:
+    """The disc as a segmenter might give it: a little to the left."""
+    return np.roll(disc(), -3, axis=1)
+
+
+def heat(*places: tuple[float, float]) -> np.ndarray:
+    """Maps with a hill each at (x, y), in tokens: (place, 8, 12)."""
+    y, x = np.mgrid[:8, :12]
+    return np.stack([np.exp(-((x - right) ** 2 + (y - down) ** 2) / 6) for right, down in places])
+
+
+MAPS = heat((2.5, 2.0), (8.0, 4.5))
+POINT = (34.0, 20.0)
+
+
+def pipeline(axes: Sequence[Any]) -> object:
+    return figures.pipeline_figure(
+        axes, image=picture(), expression="the yellow disc on the right", maps=MAPS, words=["yellow", "disc"],
+        kinds=["content", "content"], heatmap=MAPS[1], point=POINT, mask=found(), truth=disc(),
+    )  # fmt: skip
+
+
+def emergence(axes: np.ndarray) -> object:
+    blocks = [0, 3, 7]
+    maps = xr.DataArray(heat((2.0, 2.0), (5.0, 3.0), (8.0, 4.5)), {"block": blocks}, ("block", "y", "x"))
+    return figures.emergence_panel(axes, words(blocks), PHRASES, picture(), maps)
+
+
+def word_maps() -> xr.DataArray:
+    values = np.stack([heat((2.0, 2.0), (4.0, 3.0), (8.0, 4.5)), heat((9.0, 6.0), (8.0, 5.0), (8.0, 4.5))])
+    return xr.DataArray(
+        values, {"text": ("token", ["▁the", "▁disc"]), "block": [0, 4, 7]}, ("token", "block", "y", "x")
+    )
+
+
+def words(blocks: Sequence[int]) -> xr.DataArray:
+    near = np.kron(np.eye(2), np.ones((3, 3)))
+    values = np.random.default_rng(0).random((len(blocks), 6, 6)) * 0.2
+    values += near * np.linspace(0.0, 0.3, len(blocks))[:, None, None]
+    return xr.DataArray(values * (1 - np.eye(6)), {"block": list(blocks)}, ("block", "query", "key"))
+
+
+def joint() -> xr.DataArray:
+    """Attention over eight pieces, eight of padding and a picture of 4 by 6, labelled as a Recording does."""
+    pieces = ["the", "small", "red", "ring", "on", "the", "left", "</s>"] + ["<pad>"] * 8 + [""] * 24
+    kinds = ["content"] * 7 + ["special"] + ["padding"] * 8 + [""] * 24
+    sides = ["text"] * 16 + ["image"] * 24
+    values = np.random.default_rng(0).gamma(0.4, size=(40, 40))
+    labels = {"side": sides, "text": pieces, "kind": kinds}
+    coordinates: dict[str, Any] = {name: ("query", values) for name, values in labels.items()}
+    coordinates |= {f"key_{name}": ("key", values) for name, values in labels.items()}
+    places = {"query": np.arange(40), "key": np.arange(40)}
+    return xr.DataArray(values / values.sum(1, keepdims=True), {**coordinates, **places}, ("query", "key"))
+
+
+def blocks_and_heads() -> xr.DataArray:
+    values = np.random.default_rng(0).gamma(0.4, size=(3, 2, 8, 8))
+    coordinates = {"block": [0, 4, 7], "head": [0, 1], "side": ("query", ["text"] * 2 + ["image"] * 6)}
+    return xr.DataArray(values / values.sum(-1, keepdims=True), coordinates, ("block", "head", "query", "key"))
+
+
+def head_values() -> xr.DataArray:
+    values = np.array([[0.11, 0.27, 0.92], [0.48, 0.63, 0.34]]).T
+    return xr.DataArray(values, {"block": [0, 4, 7], "head": [0, 1]}, ("block", "head"))
+
+
+def forest(axes: Any) -> object:
+    return figures.one_legend([figures.claims_forest(axes, tables.ledger())])
+
+
+def legend_of_two(axes: Sequence[Any]) -> object:
+    for ax in axes:
+        figures.entropy_by_block(ax, tables.curves("from_queries", tables.SIDES, measure="normalised"))
+    return figures.one_legend(axes)
+
+
+SAMPLES: dict[str, Sample] = {
+    "attention_matrix": Sample(lambda ax: figures.attention_matrix(ax, joint()), (4.6, 3.8)),
+    "block_head_grid": Sample(lambda axes: figures.block_head_grid(axes, blocks_and_heads()), (4.2, 3.4), 2, 3),
+    "block_head_values": Sample(lambda ax: figures.block_head_values(ax, head_values(), unit="mass on text (share)")),
+    "by_block_and_noise_level": Sample(
+        lambda ax: figures.by_block_and_noise_level(ax, tables.noise_levels(), label="Gini coefficient of the map")
+    ),
+    "calibration_level": Sample(lambda ax: figures.calibration_level(ax, tables.calibrated("pattern", tables.LEVEL))),
+    "calibration_power": Sample(lambda ax: figures.calibration_power(ax, tables.calibrated("factor", tables.POWER))),
+    "claims_forest": Sample(forest),
+    "cost_scaling": Sample(lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048)), (5.4, 4.0)),
+    "cost_scaling-memory": Sample(
+        lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048), "extra"), (5.4, 4.0)
+    ),
+    "conditions_forest": Sample(lambda ax: figures.conditions_forest(ax, tables.conditions())),
+    "count_bars": Sample(
+        lambda ax: figures.count_bars(ax, tables.COUNTS, colours={"ring": (0.8, 0.1, 0.1)}), (3.4, 2.0)
+    ),
+    "directions": Sample(lambda ax: figures.directions(ax, LAYOUT), (4.0, 4.0)),
+    "dose_response": Sample(lambda ax: figures.dose_response(ax, tables.doses())),
+    "emergence_panel": Sample(emergence, (7.0, 4.4), 2, 3),
+    "entropy_by_block": Sample(
+        lambda ax: figures.entropy_by_block(ax, tables.curves("from_queries", tables.SIDES, measure="normalised"))
+    ),
+    "entropy_by_direction": Sample(
+        lambda ax: figures.entropy_by_direction(ax, tables.directions(), change=tables.CHANGE)
+    ),
+    "entropy_by_kind": Sample(lambda ax: figures.entropy_by_kind(ax, tables.rows_by_kind())),
+    "head_spread": Sample(lambda ax: figures.head_spread(ax, tables.heads())),
+    "heat_over": Sample(lambda ax: figures.heat_over(ax, picture(), MAPS[1]), (2.4, 1.7)),
+    "key_importance": Sample(lambda ax: figures.key_importance(ax, tables.importance())),
+    "learning_curve": Sample(
+        lambda ax: figures.learning_curve(
+            ax, tables.log(), columns=["loss", "point_accuracy"], unit="loss, point accuracy", log_scale=True
+        )
+    ),
+    "localisation_by_block": Sample(
+        lambda ax: figures.localisation_by_block(ax, tables.curves("measure", tables.FOUND))
+    ),
+    "magnet_grid": Sample(lambda ax: figures.magnet_grid(ax, tables.taken()), (6.0, 2.8)),
+    "mark_point": Sample(lambda ax: figures.mark_point(figures.heat_over(ax, picture(), MAPS[1]), POINT), (2.4, 1.7)),
+    "mask_overlay": Sample(
+        lambda ax: figures.mask_overlay(ax, picture(), found(), point=POINT, truth=disc()), (2.8, 2.0)
+    ),
+    "mass_by_kind": Sample(lambda ax: figures.mass_by_kind(ax, tables.mass())),
+    "mass_flow": Sample(lambda ax: figures.mass_flow(ax, tables.flow()), (5.0, 3.8)),
+    "mass_change_by_kind": Sample(lambda ax: figures.mass_change_by_kind(ax, tables.moved()), (5.0, 4.2)),
+    "memory_costs": Sample(lambda ax: figures.memory_costs(ax, tables.costs(1536)), (5.4, 3.0)),
+    "one_legend": Sample(legend_of_two, (6.8, 3.2), 1, 2),
+    "pair_counts": Sample(lambda ax: figures.pair_counts(ax, tables.PAIRS, marked={("red", "star")}), (3.4, 2.0)),
+    "phrase_matrix": Sample(lambda ax: figures.phrase_matrix(ax, words([0, 7])[1], PHRASES), (3.0, 3.0)),
+    "phrases_by_block": Sample(lambda ax: figures.phrases_by_block(ax, tables.phrases())),
+    "pipeline_figure": Sample(pipeline, (8.0, 1.8), 1, 5),
+    "point_accuracy_by": Sample(lambda ax: figures.point_accuracy_by(ax, tables.accuracy(), by="kind", chance=0.07)),
+    "profiles_over_depth": Sample(
+        lambda ax: figures.profiles_over_depth(
+            ax, tables.profiles(), "row_entropy", label="row entropy (share of log N)"
+        )
+    ),
+    "received_from_both_sides": Sample(
+        lambda ax: figures.received_from_both_sides(ax, tables.keys_of_a_block()).legend(), (4.0, 3.8)
+    ),
+    "recording_costs": Sample(lambda ax: figures.recording_costs(ax, tables.costs(1536)), (5.4, 3.0)),
+    "scene_samples": Sample(
+        lambda axes: figures.scene_samples(
+            axes, [picture()], ["the yellow disc on the right of the small blue square"], [disc()]
+        ),
+        (4.6, 2.2),
+        1,
+        2,
+    ),
+    "sink_agreement": Sample(lambda ax: figures.sink_agreement(ax, tables.agreement())),
+    "sink_effects": Sample(lambda ax: figures.sink_effects(ax, tables.sinks(), ["</s>", "padding 0", "ring", "the"])),
+    "sink_map": Sample(lambda ax: figures.sink_map(ax, tables.sinks())),
+    "sink_minus_random": Sample(lambda ax: figures.sink_minus_random(ax, tables.causal()), (6.0, 3.8)),
+    "sinks_against_random": Sample(lambda ax: figures.sinks_against_random(ax, tables.causal()), (6.0, 3.8)),
+    "sinks_against_semantics": Sample(lambda ax: figures.sinks_against_semantics(ax, tables.sinks_and_sharpness())),
+    "sinks_over_steps": Sample(lambda ax: figures.sinks_over_steps(ax, tables.over_steps())),
+    "token_maps": Sample(
+        lambda axes: figures.token_maps(axes, picture(), MAPS, ["yellow", "and"], kinds=["content", "stop"]),
+        (4.6, 2.0),
+        1,
+        2,
+    ),
+    "value_intervals": Sample(
+        lambda ax: figures.value_intervals(
+            ax, tables.gains(), by="name", value="gain", label="gain (IoU)", reference=0.0
+        ),
+        (6.0, 2.2),
+    ),
+    "values_by_group": Sample(lambda ax: figures.values_by_group(ax, tables.groups(), unit="IoU")),
+    "word_block_grid": Sample(lambda axes: figures.word_block_grid(axes, picture(), word_maps()), (5.0, 2.6), 2, 3),
+}
