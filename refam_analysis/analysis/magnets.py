@@ -151,9 +151,11 @@ def mass_moved(
         )
     numbers = (keys.mean(axis=0), keys_after.mean(axis=0))
     held = np.tile(numbers[0] + numbers[1] > 0, before[0].size // len(KINDS))  # leave out what no scene has
-    flat = [shares.reshape(len(shares), -1)[:, held] for shares in (before, after)]
-    options = {"resamples": resamples, "flips": flips, "seed": seed}
-    table = paired_changes(*flat, _rows(blocks, sides)[held], confidence=confidence, **options)
+    first, second = (shares.reshape(len(shares), -1)[:, held] for shares in (before, after))
+    table = paired_changes(
+        first, second, _rows(blocks, sides)[held],
+        confidence=confidence, resamples=resamples, flips=flips, seed=seed,
+    )  # fmt: skip
     for name, number in zip(("keys", "keys_with_magnets"), numbers, strict=True):
         table[name] = table["kind"].map(dict(zip(KINDS, number, strict=True)))
     return table

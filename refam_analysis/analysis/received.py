@@ -26,7 +26,8 @@ def received_mass(attention: xr.DataArray, *, from_queries: Side) -> xr.DataArra
 
         received_j = N_k / N_q * sum_i attention[i, j]
 
-    so 1.0 means that j draws what uniform attention would give it, and 50 means fifty times that.
+    so 1.0 means that j draws what uniform attention would give it, and 50 means fifty times that. A matrix does not say
+    which keys a mask hides, so they count here; recordings that kept the quantity leave them out of N_k.
 
     Args:
         attention: probabilities in [0, 1], axes (..., query, key); rows sum to 1. A coordinate on ``query`` says

@@ -85,8 +85,9 @@ def write_bundle(ledger: Path, out: Path, *, model: DiffusionModel, scenes: int 
         for i, item in enumerate(hard_items("test", scenes, skip=FIRST_SCENE) if scenes else ()):
             for name, magnets in (("plain", ()), ("magnets", DEFAULT_MAGNETS)):
                 _words_of(model, item, magnets, seed + i).save(partial / _RECORDINGS / f"{i}-{name}.zarr")
-        about = {"format": _FORMAT, "model": model.name, "revision": model.revision, "files": _files(partial)}
-        size = sum(entry["bytes"] for entry in about["files"].values())
+        files = _files(partial)
+        about = {"format": _FORMAT, "model": model.name, "revision": model.revision, "files": files}
+        size = sum(entry["bytes"] for entry in files.values())
         if size > MOST_BYTES:
             raise BundleError(
                 f"The bundle would take {size / 1e6:.1f} MB and may take {MOST_BYTES / 1e6:.0f}: ask for fewer scenes "

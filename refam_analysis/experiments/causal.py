@@ -1,18 +1,18 @@
 """Causal tests of sinks (C3, C4): act on them, act on as many random tokens of the same kinds, and compare.
 
 Scenes of the test split, paired: the same text, picture and noise with the sinks acted on and with random tokens. How a
-scene is measured is in :mod:`refam_analysis.experiments.sink_changes`; here scenes become a table with tests. The same
-scenes then run through the pipeline's own handling of sinks, ``gas``.
+scene is measured is in :mod:`refam_analysis.experiments.sink_changes`; here scenes become a table with tests. Captions
+are drawn too, and the same scenes run through the pipeline's own handling of sinks, ``gas``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,10 @@ from tqdm.auto import tqdm
 
 from refam_analysis.analysis.localisation import average_precision
 from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean, sign_flip_p
+from refam_analysis.evaluation.colour_judge import judge_colour
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import points_on
+from refam_analysis.experiments.generation import Caption, captions
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.sink_changes import SceneChanges, changes_of, picture_changes_of
 from refam_analysis.models import load_model
@@ -36,6 +38,7 @@ from refam_analysis.weights import embedded_folder
 NAME = "causal"
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+_Subject = TypeVar("_Subject", GroundingItem, Caption)
 
 
 @dataclass(frozen=True)
@@ -44,21 +47,21 @@ class CausalTest:
 
     Attributes:
         scenes: items of the test split, attribute and location expressions in turn.
-        pictures: the first so many of them are also drawn, by full denoisings, which takes most of the time.
+        pictures: captions that are drawn, by full denoisings; see :mod:`refam_analysis.experiments.generation`.
         numbers: of tokens acted on at once.
         draws: of random tokens, for predictions and maps; pictures have one.
         blocks: that are acted on; None for all.
         magnets: of the prompts in which mass is redirected.
         steps: of a denoising; None for the model's own.
         seed: of the noise and of the random tokens.
-        batch_size: scenes a part that is kept. Scenes run one by one, since their sinks differ; the noise draws of a
-            scene are a batch.
+        batch_size: scenes or pictures a part that is kept. Scenes run one by one, since their sinks differ; the noise
+            draws of a scene are a batch.
     """
 
     scenes: int = 200
     pictures: int = 20
     numbers: tuple[int, ...] = (1, 3, 5)
-    draws: int = 3
+    draws: int = 2
     blocks: tuple[int, ...] | None = None
     magnets: tuple[str, ...] = DEFAULT_MAGNETS
     steps: int | None = None
@@ -85,9 +88,11 @@ def run(
 
     Returns:
         The tables ``changes`` (a row a (scene, path, number, measure), those of
-        :class:`~refam_analysis.experiments.sink_changes.SceneChanges` with the columns ``item`` and ``scene``),
-        ``sinks`` (the same for what was acted on; ``run``: of "reading" or "drawing"), ``summary`` (:func:`summary`),
-        ``handling`` (a row a (scene, gas), see :func:`handled`) and ``handling_summary`` (:func:`handling_summary`).
+        :class:`~refam_analysis.experiments.sink_changes.SceneChanges` with the columns ``item``, counted from 0 for
+        scenes and for captions, and ``scene``; captions have the measures ``picture_rms``, ``picture_structure`` and
+        ``named_colour``, the share of the drawn object's pixels that have the caption's colour), ``sinks`` (the same
+        for what was acted on; ``run``: of "reading" or "drawing"), ``summary`` (:func:`summary`), ``handling`` (a row
+        a (scene, gas), see :func:`handled`) and ``handling_summary`` (:func:`handling_summary`).
     """
     test, folder = test or CausalTest(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder, also=["refam.json"])
@@ -97,7 +102,12 @@ def run(
     configuration = {**dataclasses.asdict(test), "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     items = hard_items("test", test.scenes)
-    changed = pd.concat(_parts(model, items, test, settings, parts, progress=progress), ignore_index=True)
+    drawn = captions(0, test.pictures, seed=test.seed)
+    measured = [
+        *_parts("reading", items, partial(_read, model, test, settings), test.batch_size, parts, progress=progress),
+        *_parts("drawing", drawn, partial(_drawn, model, test), test.batch_size, parts, progress=progress),
+    ]
+    changed = pd.concat(measured, ignore_index=True)
     handling = pd.concat(
         [parts.keep(f"gas-{gas}", partial(handled, model, items, settings, gas, test=test)) for gas in GAS],
         ignore_index=True,
@@ -246,70 +256,63 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     test = CausalTest(**fields)
     settings = HeatmapSettings.from_dict(configuration["settings"])
     items = hard_items("test", number, skip=first)
-    tables = [_read(model, item, first + place, test, settings).changes for place, item in enumerate(items)]
+    tables = [_read(model, test, settings, item, first + place).changes for place, item in enumerate(items)]
     return pd.concat(tables, ignore_index=True)[_CHANGES]
 
 
 def _parts(
-    model: DiffusionModel,
-    items: Sequence[GroundingItem],
-    test: CausalTest,
-    settings: HeatmapSettings,
+    run: str,
+    subjects: Sequence[_Subject],
+    measure: Callable[[_Subject, int], SceneChanges],
+    batch_size: int,
     parts: Parts,
     *,
     progress: bool,
 ) -> Iterator[pd.DataFrame]:
-    """Changes and sinks of all scenes under one another, a part a batch."""
-    with tqdm(total=len(items), desc="scenes", disable=not progress) as bar:
-        for start in range(0, len(items), test.batch_size):
-            batch = range(start, min(start + test.batch_size, len(items)))
-            yield parts.keep(f"{start:06d}", partial(_measured, model, items, batch, test, settings, bar))
+    """Changes and sinks of all scenes, or of all captions, under one another, a part a batch."""
+    with tqdm(total=len(subjects), desc=run, disable=not progress) as bar:
+        for start in range(0, len(subjects), batch_size):
+            batch = range(start, min(start + batch_size, len(subjects)))
+            yield parts.keep(f"{run}-{start:06d}", partial(_measured, run, subjects, measure, batch, bar))
             bar.update(batch.stop - bar.n)  # where the part was there already
 
 
 def _measured(
-    model: DiffusionModel,
-    items: Sequence[GroundingItem],
+    run: str,
+    subjects: Sequence[_Subject],
+    measure: Callable[[_Subject, int], SceneChanges],
     batch: range,
-    test: CausalTest,
-    settings: HeatmapSettings,
     bar: tqdm,
 ) -> pd.DataFrame:
     tables = []
     for number in batch:
-        one = _read(model, items[number], number, test, settings)
-        tables += [one.changes, one.sinks.assign(run="reading")]
-        if number < test.pictures:
-            one = _drawn(model, items[number], number, test, settings)
-            tables += [one.changes, one.sinks.assign(run="drawing")]
+        found = measure(subjects[number], number)
+        tables += [found.changes, found.sinks.assign(run=run)]
         bar.update()
     return pd.concat(tables, ignore_index=True)
 
 
 def _read(
-    model: DiffusionModel, item: GroundingItem, number: int, test: CausalTest, settings: HeatmapSettings
+    model: DiffusionModel, test: CausalTest, settings: HeatmapSettings, item: GroundingItem, number: int
 ) -> SceneChanges:
     found = changes_of(
         model, item, settings, magnets=test.magnets, numbers=test.numbers, draws=test.draws, blocks=test.blocks,
         seed=test.seed + number * settings.seeds,
     )  # fmt: skip
-    return _of_item(found, item, number)
+    return _numbered(found, number, item.scene)
 
 
-def _drawn(
-    model: DiffusionModel, item: GroundingItem, number: int, test: CausalTest, settings: HeatmapSettings
-) -> SceneChanges:
+def _drawn(model: DiffusionModel, test: CausalTest, caption: Caption, number: int) -> SceneChanges:
     found = picture_changes_of(
-        model, item, magnets=test.magnets, numbers=test.numbers, blocks=test.blocks, steps=test.steps,
-        seed=test.seed + number * settings.seeds,
+        model, caption.text, judges={"named_colour": lambda picture: judge_colour(picture).shares[caption.colour]},
+        magnets=test.magnets, numbers=test.numbers, blocks=test.blocks, steps=test.steps, seed=test.seed + number,
     )  # fmt: skip
-    return _of_item(found, item, number)
+    return _numbered(found, number, caption.item)
 
 
-def _of_item(found: SceneChanges, item: GroundingItem, number: int) -> SceneChanges:
+def _numbered(found: SceneChanges, number: int, scene: int) -> SceneChanges:
     """With the columns that say which scene it is."""
-    tables = (table.assign(item=number, scene=item.scene) for table in (found.changes, found.sinks))
-    return SceneChanges(*tables)
+    return SceneChanges(*(table.assign(item=number, scene=scene) for table in (found.changes, found.sinks)))
 
 
 def _columns(wide: pd.DataFrame, order: Sequence[tuple[str, int, str]]) -> Floats:

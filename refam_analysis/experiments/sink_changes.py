@@ -6,13 +6,14 @@ the tests, are in :mod:`refam_analysis.experiments.causal`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from refam_analysis.analysis.localisation import average_precision, background_ratio
 from refam_analysis.evaluation.items import GroundingItem
@@ -21,6 +22,7 @@ from refam_analysis.experiments.intervened import Outcome, PreparedScene, prepar
 from refam_analysis.experiments.picture_distance import root_mean_square, structural_dissimilarity
 from refam_analysis.experiments.sink_choice import draw_others, rank_keys
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.images import ImageSource
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
 from refam_analysis.recording import Intervention
 from refam_analysis.recording.interventions import How
@@ -30,6 +32,7 @@ from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.point import peak
 from refam_analysis.segmentation.settings import HeatmapSettings
 
+Picture = NDArray[np.uint8]
 Measure = Callable[[Intervention | None], dict[str, float]]
 """Measure -> value, with an intervention or without."""
 
@@ -90,7 +93,7 @@ def changes_of(
     *,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
     numbers: Sequence[int] = (1, 3, 5),
-    draws: int = 3,
+    draws: int = 2,
     blocks: Collection[int] | None = None,
     arms: Sequence[Arm] = ARMS,
     seed: int = 0,
@@ -122,7 +125,7 @@ def changes_of(
     settings = settings or default_settings(model)
     changes: list[pd.DataFrame] = []
     sinks: list[pd.DataFrame] = []
-    for scene, chosen in _scenes(model, item, settings, magnets=magnets, arms=arms, seed=seed):
+    for scene, chosen in _scenes(model, item.image, item.expression, settings, magnets=magnets, arms=arms, seed=seed):
         before = scene.run(keep=[settings.direction, *_tells_sinks(model)])
         ranked = rank_keys(before.recordings, blocks=blocks)
         measure = partial(_read, scene, before, item, settings)
@@ -133,8 +136,9 @@ def changes_of(
 
 def picture_changes_of(
     model: DiffusionModel,
-    item: GroundingItem,
+    text: str,
     *,
+    judges: Mapping[str, Callable[[Picture], float]] | None = None,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
     numbers: Sequence[int] = (1, 3, 5),
     draws: int = 1,
@@ -143,15 +147,16 @@ def picture_changes_of(
     steps: int | None = None,
     seed: int = 0,
 ) -> SceneChanges:
-    """The same for a picture that is drawn of the sentence, by a full denoising from noise.
+    """The same for a picture that is drawn of a caption, by a full denoising from noise.
 
     Sinks are those of the undisturbed drawing, over all its passes, since all of them are acted on. Measured are the
     distances of the finished pictures, from the same noise: ``picture_rms``, pixel by pixel, and
-    ``picture_structure``, see :mod:`refam_analysis.experiments.picture_distance`.
+    ``picture_structure``, see :mod:`refam_analysis.experiments.picture_distance`; and what judges say.
 
     Args:
         model: from ``load_model``.
-        item: whose sentence is drawn.
+        text: the caption, such as "a small red ring on the left".
+        judges: measure -> what gives its value for a picture, such as the share of its object that has a colour.
         magnets, numbers, draws, blocks, arms: as for :func:`changes_of`.
         steps: of denoising; the model's own by default.
         seed: of the noise, and of the random tokens.
@@ -160,10 +165,11 @@ def picture_changes_of(
     """
     changes: list[pd.DataFrame] = []
     sinks: list[pd.DataFrame] = []
-    for scene, chosen in _scenes(model, item, HeatmapSettings(), magnets=magnets, arms=arms, seed=seed):
+    blank = np.zeros((*model.default_size, 3), np.uint8)  # a scene needs a picture; a drawing begins without
+    for scene, chosen in _scenes(model, blank, text, HeatmapSettings(), magnets=magnets, arms=arms, seed=seed):
         before, recordings = scene.draw(keep=_tells_sinks(model), blocks=None, seed=seed, steps=steps)
         ranked = rank_keys(recordings, blocks=blocks)
-        measure = partial(_drawn, scene, before, seed, steps)
+        measure = partial(_drawn, scene, before, judges or {}, seed, steps)
         changes.append(_compared(scene, ranked, measure, chosen, numbers, draws=draws, blocks=blocks, seed=seed))
         sinks.append(_listed(scene, ranked, max(numbers)))
     return SceneChanges(pd.concat(changes, ignore_index=True), pd.concat(sinks, ignore_index=True))
@@ -200,7 +206,8 @@ def claims_of(changes: pd.DataFrame) -> dict[str, float]:
 
 def _scenes(
     model: DiffusionModel,
-    item: GroundingItem,
+    image: ImageSource,
+    text: str,
     settings: HeatmapSettings,
     *,
     magnets: Sequence[str],
@@ -210,9 +217,9 @@ def _scenes(
     """The scene without magnets, and with them, each with the arms that ask for it."""
     prepared = []
     for with_magnets in sorted({arm.with_magnets for arm in arms}):
-        prompt = make_prompt(item.expression, magnets if with_magnets else ())
+        prompt = make_prompt(text, magnets if with_magnets else ())
         scene = prepare_scene(
-            model, item.image, prompt, noise_levels=settings.noise_levels, seeds=range(seed, seed + settings.seeds)
+            model, image, prompt, noise_levels=settings.noise_levels, seeds=range(seed, seed + settings.seeds)
         )
         prepared.append((scene, [arm for arm in arms if arm.with_magnets == with_magnets]))
     return prepared
@@ -239,7 +246,7 @@ def _compared(
             onto=scene.magnets if arm.with_magnets else (),
             blocks=None if blocks is None else tuple(blocks),
         )
-        candidates = ranked if arm.kinds is None else ranked[ranked["kind"].isin(arm.kinds)]
+        candidates = _candidates(scene, ranked, arm)
         for number in arm.numbers or numbers:
             if len(candidates) < number:
                 continue
@@ -253,6 +260,14 @@ def _compared(
                 for name, value in sink.items()
             ]  # fmt: skip
     return pd.DataFrame(rows, columns=["path", "number", "measure", "undisturbed", "sink", "random", "other_kind"])
+
+
+def _candidates(scene: PreparedScene, ranked: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """The tokens that an arm may act on. Mass of image tokens cannot go onto magnets where the two attend apart."""
+    allowed = pd.Series(True, index=ranked.index) if arm.kinds is None else ranked["kind"].isin(arm.kinds)
+    if arm.with_magnets and scene.layout.attention != "joint":
+        allowed &= ranked["side"] == "text"
+    return ranked[allowed]
 
 
 def _read(
@@ -277,13 +292,19 @@ def _read(
 
 
 def _drawn(
-    scene: PreparedScene, before: np.ndarray, seed: int, steps: int | None, intervention: Intervention | None
+    scene: PreparedScene,
+    before: Picture,
+    judges: Mapping[str, Callable[[Picture], float]],
+    seed: int,
+    steps: int | None,
+    intervention: Intervention | None,
 ) -> dict[str, float]:
-    """Distances of the picture drawn with the intervention to the undisturbed one."""
+    """Distances of the picture drawn with the intervention to the undisturbed one, and what the judges say of it."""
     after = before if intervention is None else scene.draw(intervention, seed=seed, steps=steps)[0]
     return {
         "picture_rms": root_mean_square(before, after),
         "picture_structure": structural_dissimilarity(before, after),
+        **{name: judge(after) for name, judge in judges.items()},
     }
 
 

@@ -28,6 +28,7 @@ _MEASURES = {
     "point_accuracy": "change of point accuracy\n(share of scenes)",
     "picture_rms": "change of the drawn picture\n(root mean square, 0 to 1)",
     "picture_structure": "change of the drawn picture\n(1 - structural similarity)",
+    "named_colour": "change of the named colour\n(share of the drawn object)",
 }
 _GAP = 0.8  # between the groups of two paths, in places
 

@@ -81,14 +81,15 @@ def mass_flow(axes: Axes, flow: pd.DataFrame) -> Axes:
     ends = {name: flow.groupby(name, sort=False)["amount"].sum() for name in ("donor", "receiver")}
     total = float(flow["amount"].sum())
     tops = {name: _stacked(amounts, total) for name, amounts in ends.items()}
-    for name, left, aside, align in (("donor", 0.0, -0.012, "right"), ("receiver", 1.0 - _BAR, 0.012, "left")):
+    lowest = min(
         _accounts(axes, ends[name], tops[name], left=left, aside=aside, align=align)
+        for name, left, aside, align in (("donor", 0.0, -0.012, "right"), ("receiver", 1.0 - _BAR, 0.012, "left"))
+    )
     used = {name: dict(places) for name, places in tops.items()}
     for donor, receiver, amount in flow[["donor", "receiver", "amount"]].itertuples(index=False, name=None):
         start, end = used["donor"][donor], used["receiver"][receiver]
         _band(axes, start, end, amount, _look(donor))
         used["donor"][donor], used["receiver"][receiver] = start - amount, end - amount
-    lowest = min(min(places[name] - ends[side][name] for name in places) for side, places in tops.items())
     axes.set_xlim(-0.34, 1.34)
     axes.set_ylim(lowest - 0.02 * total, total * 1.02)
     axes.set_xticks([])
@@ -201,26 +202,26 @@ def _stacked(amounts: pd.Series, total: float) -> dict[str, float]:
     return places
 
 
-def _accounts(axes: Axes, amounts: pd.Series, tops: dict[str, float], *, left: float, aside: float, align: str) -> None:
-    """The bars of one side, each with its name and amount; labels of thin bars are moved apart."""
+def _accounts(
+    axes: Axes, amounts: pd.Series, tops: dict[str, float], *, left: float, aside: float, align: str
+) -> float:
+    """The bars of one side, each with its name and amount; labels of thin bars are moved apart.
+
+    Returns:
+        How far down bars and labels reach.
+    """
     total = float(amounts.sum())
     middles = np.array([tops[str(name)] - float(amount) / 2.0 for name, amount in amounts.items()])
     places = _apart(middles, 0.075 * total)
     edge = left if align == "right" else left + _BAR
     for (name, amount), middle, place in zip(amounts.items(), middles, places, strict=True):
         look = _look(str(name))
-        axes.add_patch(
-            Rectangle(
-                (left, tops[str(name)] - float(amount)),
-                _BAR,
-                float(amount),
-                facecolor=look.colour,
-                edgecolor=INK,
-                linewidth=0.6,
-            )  # fmt: skip
-        )
+        corner = (left, tops[str(name)] - float(amount))
+        axes.add_patch(Rectangle(corner, _BAR, float(amount), facecolor=look.colour, edgecolor=INK, linewidth=0.6))
         axes.plot([edge, edge + aside], [middle, place], color=FAINT, linewidth=0.6, clip_on=False)
         axes.annotate(f"{name} {float(amount):.3f}", (edge + 1.5 * aside, place), ha=align, va="center", fontsize=8.5)
+    bars = min(tops[str(name)] - float(amount) for name, amount in amounts.items())
+    return min(bars, float(places[-1]))
 
 
 def _apart(places: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:

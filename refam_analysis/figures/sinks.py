@@ -44,8 +44,8 @@ def received_from_both_sides(axes: Axes, sinks: pd.DataFrame, *, minimum_mass: f
     for kind in [kind for kind in reversed(KIND_LOOKS) if kind in set(sinks["kind"])]:
         rows, look = sinks[sinks["kind"] == kind], KIND_LOOKS[kind]
         axes.scatter(
-            rows["mass_from_text"], rows["mass_from_image"], s=12, marker=look.marker, color=look.colour,
-            alpha=0.35 if kind == "image" else 0.8, linewidths=0, label=kind,
+            rows["mass_from_text"], rows["mass_from_image"], s=12 if kind == "image" else 24, marker=look.marker,
+            color=look.colour, alpha=0.35 if kind == "image" else 0.8, linewidths=0, label=kind,
         )  # fmt: skip
     called = sinks[sinks["is_sink"]]
     axes.scatter(called["mass_from_text"], called["mass_from_image"], s=60, facecolors="none", edgecolors=INK)

@@ -31,7 +31,7 @@ from refam_analysis.recording.record import keep_of
 from refam_analysis.recording.recorder import NothingRecordedError, Recorder
 from refam_analysis.recording.runs import Run, choosing, noise_levels
 from refam_analysis.recording.sizes import held_bytes, readable, whole_bytes, working_bytes
-from refam_analysis.recording.storage import encoding
+from refam_analysis.recording.storage import LARGE_HEAD_BYTES, encoding
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Estimate:
         quantities: size of each quantity, over all steps, branches, blocks and heads.
         memory: what the results take without a store, at most: those of every pass, and once more the whole that they
             are put together to, where there are several passes or branches.
-        streamed: what they take with a store: those of one block, and three times its largest array while that is
-            compressed.
+        streamed: what they take with a store: those of one block, and three times its largest chunk while that is
+            compressed; a chunk is a head where heads are large, else the whole array.
         working: what the reduction of a block takes beside its results, at most, where the model runs; see
             :func:`~refam_analysis.recording.sizes.working_bytes` for the formula. The model's own memory is not in it.
         disk: what a store takes before compression, and the room that it asks for: the quantities. Each chunk has up
@@ -145,13 +145,20 @@ def estimate(
     return Estimate(
         quantities=quantities,
         memory=held_bytes(plan, call.heads, batch=batch, passes=passes, branches=len(run.branches)),
-        streamed=sum(a_block.values()) + 3 * max(a_block.values()) // batch,
+        streamed=sum(a_block.values()) + 3 * _chunk(max(a_block.values()) // batch, plan, call.heads),
         working=working_bytes(plan, call),
         disk=sum(quantities.values()),
         passes=passes,
         seconds=seconds,
         writing=writing,
     )
+
+
+def _chunk(array: int, plan: Plan, heads: int) -> int:
+    """What is compressed at once of the largest array of a block."""
+    kept = plan.kept_heads(heads)
+    a_head = array // (1 if kept is None else len(kept))
+    return a_head if a_head > LARGE_HEAD_BYTES else array
 
 
 def _inputs(run: Run, size: tuple[int, int], frames: int, prompt: Prompt) -> ForwardInputs:

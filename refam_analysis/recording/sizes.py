@@ -94,7 +94,8 @@ def working_bytes(plan: Plan, call: AttentionCall) -> int:
     The operands are there twice while they are made, three times where heads or queries are chosen. A chunk is there
     for the scores, for the probabilities, and for what is on its way into the results. With a mean over heads, a chunk
     has at least one row of every head, h k instead of k, and their mean comes on top, chunk / h. On a GPU the results
-    of the block are there too, before they go to the CPU.
+    of the block are there too, before they go to the CPU. A mask that differs from query to query is not in it: the
+    model holds one, and here it is there once more in numbers.
 
     Args:
         plan: of the recorder.

@@ -33,7 +33,7 @@ of the folder do not have this name, it is finished."""
 
 RESUME = "Call record again with the same arguments and the same store to complete it"
 
-_MAX_HEAD_BYTES = 2**20
+LARGE_HEAD_BYTES = 2**20
 """Above this size of one head of one block, each head is a chunk of its own; below, a block is."""
 
 
@@ -227,7 +227,7 @@ def encoding(array: xr.DataArray) -> Mapping[str, Any]:
     """One chunk a step, branch and block, and a head where it is large; compressed, with a checksum."""
     sizes = array.sizes
     head_bytes = array.nbytes // max(1, sizes["step"] * sizes["branch"] * sizes["block"] * sizes["head"])
-    ones = ("step", "branch", "block") if head_bytes <= _MAX_HEAD_BYTES else COMMON_AXES
+    ones = ("step", "branch", "block") if head_bytes <= LARGE_HEAD_BYTES else COMMON_AXES
     chunks = tuple(1 if axis in ones else size for axis, size in sizes.items())
     # Attention hardly compresses: with its bits shuffled to 84 percent, in less time than without. zstd takes longer.
     return {"chunks": chunks, "compressors": (BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec())}

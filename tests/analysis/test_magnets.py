@@ -5,13 +5,24 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from refam_analysis.analysis.magnets import KINDS, mass_by_kind, mass_moved, mass_shares
+from refam_analysis.analysis.magnets import (
+    ALL_MAGNETS,
+    KINDS,
+    magnet_shares,
+    magnet_shares_of,
+    mass_by_kind,
+    mass_moved,
+    mass_shares,
+    share_by_key,
+)
+from refam_analysis.analysis.regions import region_shares
 from refam_analysis.analysis.units import RecordingsDifferError
-from refam_analysis.prompts.tokens import TokenKind
+from refam_analysis.prompts.tokens import Token, TokenKind
 from refam_analysis.recording.recording import Recording
 
 
@@ -113,3 +124,77 @@ def test_scenes_that_do_not_pair_are_refused(pair: Callable) -> None:
 
 def test_every_kind_has_an_account() -> None:
     assert set(get_args(TokenKind)) <= set(KINDS)
+
+
+# What each magnet takes
+
+
+def regions(*, distractors: bool = True) -> xr.DataArray:
+    masks = np.zeros((2, 6, 8), bool)
+    masks[0, :3, 1:4] = masks[1, 4:, 5:] = True
+    return region_shares(masks[0], masks[1:] if distractors else [], (3, 4))
+
+
+@pytest.mark.parametrize("region", ["target", "distractors", "background"])
+def test_a_magnet_takes_the_weighted_mean_over_the_region(
+    region: str, make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    attention, weights = random_attention(4, spread=2.0), regions().sel(region=region).values.ravel()
+    recording = make_recording(attention, make_tokens(["the", "ring"], [".", "a"]), keep=("image_to_text",))
+    found = magnet_shares_of(recording, regions()).sel(block=1, queries=region)
+    expected = {}
+    for name, key in (("magnet .", 2), ("magnet a", 3)):
+        terms = [w * attention[0, 0, 1, head, 10 + i, key] for head in range(2) for i, w in enumerate(weights)]
+        expected[name] = sum(terms) / 2 / weights.sum()
+        assert float(found.sel(magnet=name)) == pytest.approx(expected[name])
+    assert float(found.sel(magnet=ALL_MAGNETS)) == pytest.approx(sum(expected.values()))
+
+
+def test_pieces_of_a_magnet_are_added_up(make_recording: Callable, random_attention: Callable) -> None:
+    pieces = [("ring", "ring", "content", 0), ("qu", "quux", "magnet", 1), ("ux", "quux", "magnet", 1)]
+    tokens = [Token(i, text, word, kind, "t5", index) for i, (text, word, kind, index) in enumerate(pieces)]
+    tokens += [Token(i, "<pad>", "", "padding", "t5", None) for i in range(3, 10)]
+    attention = random_attention(0)
+    found = magnet_shares_of(make_recording(attention, tokens, keep=("image_to_text",)), regions())
+    assert found["magnet"].values.tolist() == ["magnet quux", ALL_MAGNETS]
+    weights = regions().sel(region="background").values.ravel()
+    both = attention[0, 0, 0, :, 10:, 1:3].sum(-1).mean(0)
+    assert float(found[0, 2, 0]) == pytest.approx((weights * both).sum() / weights.sum())
+
+
+def test_scenes_without_a_magnet_or_a_region_take_no_part(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    words = [[".", "red"], ["."], [".", "red"]]
+    recordings = [
+        make_recording(random_attention(s), make_tokens(["ring"], magnets), keep=("image_to_text",))
+        for s, magnets in enumerate(words)
+    ]
+    table = magnet_shares(iter(recordings), [regions(), regions(), regions(distractors=False)])
+    scenes = table.set_index(["block", "queries", "magnet"])["scenes"]
+    assert scenes[0, "target", "magnet ."] == 3 and scenes[0, "target", "magnet red"] == 2
+    assert scenes[0, "distractors", "magnet red"] == 1 and scenes[0, "distractors", ALL_MAGNETS] == 2
+    assert list(dict.fromkeys(table["magnet"])) == ["magnet .", "magnet red", ALL_MAGNETS]
+    first = float(magnet_shares_of(recordings[0], regions()).sel(block=1, queries="target", magnet="magnet red"))
+    last = float(magnet_shares_of(recordings[2], regions()).sel(block=1, queries="target", magnet="magnet red"))
+    row = table.set_index(["block", "queries", "magnet"]).loc[(1, "target", "magnet red")]
+    assert row["value"] == pytest.approx((first + last) / 2)
+
+
+def test_without_magnets_they_take_nothing(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    recording = make_recording(random_attention(0), make_tokens(["ring"]), keep=("image_to_text",))
+    assert magnet_shares_of(recording, regions()).values.tolist() == [[[0.0]] * 3] * 2
+
+
+def test_shares_of_keys_sum_to_one_where_keys_are_masked(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    attention = random_attention(0, spread=2.0)
+    attention[..., 4:10] = 0.0  # padding that the model masks; received mass is then relative to the other keys
+    attention /= attention.sum(-1, keepdims=True)
+    recording = make_recording(attention, make_tokens(["the", "ring"]), keep=("received_from_image",))
+    relative = recording.dataset.assign(received_from_image=recording.dataset["received_from_image"] * 16 / 22)
+    shares = share_by_key(Recording(relative), from_queries="image")
+    np.testing.assert_allclose(shares.sel(block=1), attention[0, 0, 1, :, 10:].mean((0, 1)), rtol=1e-6)

@@ -12,17 +12,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from refam_analysis.cli import app
 from refam_analysis.errors import RefamError
+from refam_analysis.evaluation.colour_judge import judge_colour
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments import causal
+from refam_analysis.experiments.generation import captions
 from refam_analysis.experiments.intervened import PreparedScene, prepare_scene
 from refam_analysis.experiments.picture_distance import (
     PictureSizeError,
     root_mean_square,
     structural_dissimilarity,
 )
-from refam_analysis.experiments.provenance import Result, load_result
+from refam_analysis.experiments.provenance import RESULTS, Result, load_result
 from refam_analysis.experiments.sink_changes import ARMS, SceneChanges, changes_of, claims_of, picture_changes_of
 from refam_analysis.experiments.sink_choice import TooFewTokensError, draw_others, rank_keys
 from refam_analysis.models import DiffusionModel, load_model
@@ -246,14 +250,16 @@ def test_a_drawn_picture_is_generates_own_until_something_is_acted_on(
     assert np.array_equal(acted, again) and not np.array_equal(acted, plain)
 
 
-def test_pictures_of_a_scene_are_compared_with_the_undisturbed_one(model: DiffusionModel, item: GroundingItem) -> None:
-    found = picture_changes_of(model, item, numbers=(1,), steps=2, seed=5, arms=ARMS[:1])
-    scene = prepare_scene(model, item.image, make_prompt(item.expression))
+def test_pictures_are_compared_with_the_undisturbed_one(model: DiffusionModel, item: GroundingItem) -> None:
+    text, judges = "a small red ring", {"brightness": np.mean}
+    found = picture_changes_of(model, text, judges=judges, numbers=(1,), steps=2, seed=5, arms=ARMS[:1])
+    scene = prepare_scene(model, item.image, make_prompt(text))
     plain, recordings = scene.draw(seed=5, steps=2, keep=["received_from_text", "received_from_image"], blocks=None)
     key = int(rank_keys(recordings)["position"][0])
     acted, _ = scene.draw(Intervention((key,)), seed=5, steps=2)
     rows = found.changes.set_index("measure")
-    assert rows["undisturbed"].tolist() == [0.0, 0.0]
+    assert rows["undisturbed"].tolist() == [0.0, 0.0, plain.mean()]
+    assert rows.loc["brightness", "sink"] == acted.mean()
     assert rows.loc["picture_rms", "sink"] == pytest.approx(root_mean_square(plain, acted))
     assert rows.loc["picture_structure", "sink"] == pytest.approx(structural_dissimilarity(plain, acted))
     assert found.sinks["position"].tolist() == [key]
@@ -383,7 +389,16 @@ def test_scenes_are_those_of_single_calls(result: Result, model: DiffusionModel)
     direct = changes_of(model, item, settings, numbers=(1,), draws=1, seed=7 + 2 * settings.seeds).changes
     rows = result["changes"].query("item == 2").reset_index(drop=True)
     pd.testing.assert_frame_equal(rows[direct.columns], direct, rtol=1e-4, atol=1e-6)
-    assert set(result["changes"].query("measure == 'picture_rms'")["item"]) == {0}
+
+
+def test_captions_are_drawn_and_judged(result: Result, model: DiffusionModel) -> None:
+    rows = result["changes"].query("path == 'score' and measure in ('picture_rms', 'named_colour')")
+    (caption,) = captions(0, 1, seed=7)
+    direct = picture_changes_of(model, caption.text, numbers=(1,), steps=1, seed=7, arms=ARMS[:1]).changes
+    assert rows["item"].tolist() == [0, 0] and rows["scene"].tolist() == [caption.item] * 2
+    assert rows.iloc[0]["sink"] == pytest.approx(direct.set_index("measure").loc["picture_rms", "sink"], rel=1e-3)
+    share = judge_colour(np.asarray(model.generate(caption.text, seed=7, steps=1))).shares[caption.colour]
+    assert rows.iloc[1]["undisturbed"] == pytest.approx(share)
 
 
 def test_the_summary_is_that_of_its_changes(result: Result) -> None:
@@ -402,11 +417,32 @@ def test_a_stopped_run_goes_on(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError):  # a file lies where the folder of the results should
         causal.run(test, folder=folder, results=results)
     results.unlink()
-    (part,) = tmp_path.glob(".cache/causal-*/000001.parquet")
+    (part,) = tmp_path.glob(".cache/causal-*/reading-000001.parquet")
     kept = pd.read_parquet(part)
     kept.assign(sink=np.where(kept["sink"].isna(), kept["sink"], 123.0)).to_parquet(part)
     found = causal.run(test, folder=folder, results=results)["changes"]
     assert (found.query("item == 1")["sink"] == 123.0).all() and (found.query("item == 0")["sink"] < 100).all()
+
+
+def test_the_command_acts_in_the_blocks_that_it_is_given(tmp_path: Path) -> None:
+    options = ["--items", "1", "--pictures", "0", "--block", "4", "--block", "1", "--results", str(tmp_path)]
+    said = CliRunner().invoke(app, ["experiment", "causal", *options])
+    assert said.exit_code == 0 and "redirect_word" in said.output
+    found = load_result("causal", results=tmp_path)
+    assert found.provenance.configuration["blocks"] == [1, 4]
+    assert found.provenance.command == "refam experiment causal --items 1 --pictures 0 --seed 0 --block 1 --block 4"
+    assert set(found["sinks"]["block"]) <= {1, 4}
+
+
+def test_committed_scenes_change_alike(model: DiffusionModel) -> None:
+    if not (RESULTS / "causal").is_dir():
+        pytest.skip("results/causal is not made yet")
+    committed = load_result("causal")
+    again = causal.repeat(committed, model, first=60, number=1)
+    rows = committed["changes"].query("item == 60 and measure in @again.measure.unique()").reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, again, atol=0.02, rtol=0.05)
+    expected = causal.summary(committed["changes"], seed=committed.provenance.configuration["seed"])
+    pd.testing.assert_frame_equal(committed["summary"], expected)
 
 
 def test_handling_is_paired_with_none() -> None:

@@ -1,6 +1,6 @@
 """What the image comparison draws: every exported figure with its data and the Axes that it needs.
 
-Names are those of the functions; what follows a hyphen says which of several drawings of one function it is.
+Names are those of the functions.
 """
 
 from __future__ import annotations
@@ -130,10 +130,7 @@ SAMPLES: dict[str, Sample] = {
     "calibration_level": Sample(lambda ax: figures.calibration_level(ax, tables.calibrated("pattern", tables.LEVEL))),
     "calibration_power": Sample(lambda ax: figures.calibration_power(ax, tables.calibrated("factor", tables.POWER))),
     "claims_forest": Sample(forest),
-    "cost_scaling": Sample(lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048)), (5.4, 4.0)),
-    "cost_scaling-memory": Sample(
-        lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048), "extra"), (5.4, 4.0)
-    ),
+    "cost_scaling": Sample(lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048)), (5.0, 3.8)),
     "conditions_forest": Sample(lambda ax: figures.conditions_forest(ax, tables.conditions())),
     "count_bars": Sample(
         lambda ax: figures.count_bars(ax, tables.COUNTS, colours={"ring": (0.8, 0.1, 0.1)}), (3.4, 2.0)

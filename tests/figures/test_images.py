@@ -21,8 +21,9 @@ from refam_analysis import figures
 
 BASELINE = Path(__file__).parent / "baseline"
 DPI = 60
-TOLERANCE = 0.6
-"""Root mean square over all pixels and channels, of 255."""
+TOLERANCE = 0.4
+"""Root mean square over all pixels and channels, of 255. Another machine's rounding stays under 0.1; another colour of
+one series gives 0.7 or more even where it is a few dots, a missing interval or a legend elsewhere 1.4 to 25."""
 
 
 def compared(name: str) -> object:
@@ -40,7 +41,7 @@ def test_figure_looks_as_before(name: str) -> Figure:
     with figures.figure_style():
         figure, axes = plt.subplots(sample.rows, sample.columns, figsize=sample.size, dpi=DPI)
         sample.draw(axes)
-        figure.canvas.draw()  # ticks are made when they are first drawn, and ask the style then
+        figure.draw_without_rendering()  # ticks are made when they are first drawn, and ask the style then
     return figure
 
 
@@ -48,7 +49,7 @@ def test_every_figure_has_a_sample() -> None:
     exported = {name: getattr(figures, name) for name in figures.__all__}
     functions = {name: inspect.signature(one) for name, one in exported.items() if inspect.isfunction(one)}
     drawing = {name for name, signature in functions.items() if "axes" in signature.parameters}
-    assert {name.partition("-")[0] for name in SAMPLES} == drawing
+    assert set(SAMPLES) == drawing
 
 
 def test_every_picture_belongs_to_a_sample() -> None:

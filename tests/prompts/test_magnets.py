@@ -115,3 +115,9 @@ def test_magnets_in_front_are_magnets_and_the_expression_is_not() -> None:
     assert [(word.text, word.is_magnet) for word in prompt.words] == [
         (".", True), ("a", True), ("the", False), ("ring", False)
     ]  # fmt: skip
+
+
+def test_make_prompt_puts_magnets_in_front_when_asked() -> None:
+    prompt = make_prompt("the red ring", (".", "red", "blue"), magnets_first=True)
+    assert prompt == replace(make_prompt("the red ring", (".", "red", "blue")), magnets_first=True)
+    assert prompt.text == ". blue the red ring"

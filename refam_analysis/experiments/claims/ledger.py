@@ -105,13 +105,19 @@ def summarise(long: pd.DataFrame, reasons: dict[str, str], *, seed: int = 0) -> 
     of_scene = long[long["block"].isna()]
     scenes = of_scene.pivot(index=["item", "scene", "kind"], columns="measure", values="value").reset_index()
     profiles = long[long["block"].notna()].astype({"block": int}).reset_index(drop=True)
+    return {**judged(scenes, reasons, seed=seed), "scenes": scenes.rename_axis(columns=None), "profiles": profiles}
+
+
+def judged(scenes: pd.DataFrame, reasons: dict[str, str], *, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """The tables ``ledger`` and ``verdicts``, from a row a scene.
+
+    Args:
+        scenes: a column a criterion or its control.
+        reasons: criterion -> why the model cannot be tested by it.
+        seed: of the statistics.
+    """
     ledger = judge(scenes, untestable=reasons, seed=seed)
-    return {
-        "ledger": ledger,
-        "verdicts": verdicts(ledger),
-        "scenes": scenes.rename_axis(columns=None),
-        "profiles": profiles,
-    }
+    return {"ledger": ledger, "verdicts": verdicts(ledger)}
 
 
 def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) -> pd.DataFrame:

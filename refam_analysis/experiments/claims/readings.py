@@ -76,7 +76,7 @@ def about_readings(
     Returns:
         Criterion, or criterion with ``_control`` -> (scene,), turned as the rules say.
     """
-    asked = {
+    asked: dict[str, list[tuple[str, ...]]] = {
         "plain": [() for _ in items],
         "magnets": [DEFAULT_MAGNETS for _ in items],
         "other words": [other_words(item.expression, seed) for item, seed in zip(items, seeds, strict=True)],

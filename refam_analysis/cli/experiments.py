@@ -1,0 +1,142 @@
+"""``refam experiment``: the committed results of the embedded models, made again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from refam_analysis.cli.options import SeedOption
+
+ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
+
+experiment = typer.Typer(
+    help="Make one of the committed results, of the embedded models, again; runs for minutes.", no_args_is_help=True
+)
+
+
+@experiment.command("settings")
+def experiment_settings(
+    items: Annotated[int, typer.Option(help="Validation scenes to find candidates on, and as many to choose.")] = 300,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Search how heatmaps are best read, on validation scenes, and write it into the model's refam.json."""
+    from refam_analysis.experiments import settings
+
+    _make(settings.run, settings.SettingsSearch(items=items, seed=seed), results, "finalists")
+
+
+@experiment.command("grounding")
+def experiment_grounding(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Count where the model's points fall on held-out scenes, beside the controls."""
+    from refam_analysis.experiments import grounding
+
+    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed), results, "summary")
+
+
+@experiment.command("generation")
+def experiment_generation(
+    items: Annotated[int, typer.Option(help="Captions of the test split.")] = 200,
+    seed: SeedOption = 0,
+    steps: Annotated[int | None, typer.Option(help="Of denoising; the model's own by default.")] = None,
+    results: ResultsOption = None,
+) -> None:
+    """Draw pictures from held-out captions and judge their colours."""
+    from refam_analysis.experiments import generation
+
+    _make(generation.run, generation.GenerationTest(captions=items, seed=seed, steps=steps), results, "summary")
+
+
+@experiment.command("segmenter")
+def experiment_segmenter(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Click into every object of held-out scenes and measure the masks."""
+    from refam_analysis.experiments import segmenter
+
+    _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed), results, "summary")
+
+
+@experiment.command("calibration")
+def experiment_calibration(
+    level_sets: Annotated[int, typer.Option(help="Data sets without sinks, of each pattern.", min=1)] = 120,
+    power_sets: Annotated[int, typer.Option(help="Data sets with a planted sink, of each strength.", min=1)] = 90,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Count the sink detector's false alarms on attention without sinks, and how often it finds planted ones."""
+    from refam_analysis.experiments import calibration
+
+    test = calibration.CalibrationTest(level_sets=level_sets, power_sets=power_sets, seed=seed)
+    _make(calibration.run, test, results, "level")
+
+
+@experiment.command("causal")
+def experiment_causal(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 200,
+    pictures: Annotated[int, typer.Option(help="Captions to draw.", min=0)] = 20,
+    block: Annotated[list[int] | None, typer.Option(help="Act in this block; give several, or none for all.")] = None,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Take sinks away from the model, and as many random tokens, and measure what changes."""
+    from refam_analysis.experiments import causal
+
+    blocks = tuple(sorted(set(block))) if block else None
+    test = causal.CausalTest(scenes=items, pictures=pictures, blocks=blocks, seed=seed)
+    _make(causal.run, test, results, "summary")
+
+
+@experiment.command("magnets")
+def experiment_magnets(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 300,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Append magnets to the sentences, and what they are compared with, and measure what the heatmaps become."""
+    from refam_analysis.experiments import magnets
+
+    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed), results, "contrasts")
+
+
+@experiment.command("learning")
+def experiment_learning(
+    run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
+    results: ResultsOption = None,
+) -> None:
+    """Turn the training's log into learning curves."""
+    from refam_analysis.experiments import learning
+    from refam_analysis.experiments.provenance import RESULTS
+
+    result = learning.run(run or learning.RUN, results=results or RESULTS)
+    last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
+    typer.echo(last.to_string(index=False))
+
+
+@experiment.command("all")
+def experiment_all(results: ResultsOption = None) -> None:
+    """Make all of them, one after the other, as they are reported."""
+    for make in (experiment_settings, experiment_grounding, experiment_generation, experiment_segmenter):
+        make(results=results)
+    experiment_calibration(results=results)
+    experiment_causal(results=results)
+    experiment_magnets(results=results)
+    experiment_learning(results=results)
+
+
+def _make(run: Any, configuration: Any, results: Path | None, table: str) -> None:
+    """Run an experiment and print one of its tables."""
+    from refam_analysis.experiments.provenance import RESULTS
+
+    result = run(configuration, results=results or RESULTS, progress=sys.stderr.isatty())
+    typer.echo(result[table].round(3).to_string(index=False))
+    typer.echo(f"{result.name}: {result.provenance.seconds:.0f} seconds")

@@ -1,0 +1,66 @@
+"""What several commands share: options, errors told in one sentence, progress on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from refam_analysis.errors import RefamError
+from refam_analysis.prompts.magnets import DEFAULT_MAGNETS
+
+
+class OutputError(RefamError, OSError):
+    """A file that should be written cannot be."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{str(path)!r} cannot be written: {reason}. Give another path.")
+
+
+class Commands(TyperGroup):
+    """Tells what was wrong with the input in one sentence, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and end with status 1 on an error of ours."""
+        try:
+            return super().invoke(ctx)
+        except RefamError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+ImageOption = Annotated[Path, typer.Option(help="The picture: PNG, JPEG, WebP or TIFF.")]
+ExpressionOption = Annotated[str, typer.Option(help='What to look for, such as "the red circle on the left".')]
+ModelOption = Annotated[
+    str, typer.Option(help='"embedded", a name on the model hub, or a folder.', envvar="REFAM_MODEL")
+]
+MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
+SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
+SizeOption = Annotated[tuple[int, int] | None, typer.Option(help="Height and width; the model's own by default.")]
+KeepOption = Annotated[list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")]
+BlockOption = Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")]
+GasOption = Annotated[
+    Literal["none", "suppress", "redirect"] | None,
+    typer.Option(help="What is done to attention sinks; the model's own choice by default."),
+]
+
+MAGNETS = " ".join(DEFAULT_MAGNETS)
+
+
+@contextmanager
+def progress(*steps: str) -> Iterator[Any]:
+    """A bar over named steps on a terminal, nothing elsewhere. Calling what it gives ends a step."""
+    from tqdm import tqdm
+
+    names = iter(steps)
+    with tqdm(total=len(steps), desc=next(names), bar_format="{desc}: {n}/{total} [{elapsed}]", disable=None) as bar:
+
+        def end_step() -> None:
+            bar.update()
+            bar.set_description_str(next(names, "done"))
+
+        yield end_step
