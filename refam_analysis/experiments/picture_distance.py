@@ -40,8 +40,8 @@ def root_mean_square(one: ArrayLike, other: ArrayLike) -> float:
     Raises:
         PictureSizeError: the shapes differ.
 
-    >>> root_mean_square([[[0], [255]]], [[[0], [0]]]) ** 2
-    0.5
+    >>> round(root_mean_square([[[0], [255]]], [[[0], [0]]]), 4)
+    0.7071
     """
     first, second = _pair(one, other)
     return float(np.sqrt(np.mean((first - second) ** 2)))

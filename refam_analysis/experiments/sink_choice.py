@@ -88,16 +88,19 @@ def draw_others(
     >>> draw_others(table, [0, 2], np.random.default_rng(0))
     ((1, 3), 0)
     """
-    taken, drawn, elsewhere = set(chosen), [], 0
-    described = ranked.set_index("position")[["side", "kind"]]
+    positions, sides, kinds = (ranked[name].to_numpy() for name in ("position", "side", "kind"))
+    free = ~np.isin(positions, list(chosen))
+    drawn: list[int] = []
+    elsewhere = 0
     for position in chosen:
-        side, kind = described.loc[position]
-        free = described[~described.index.isin(taken)]
-        pool = free.index[(free["kind"] == kind) & (free["side"] == side)]
+        (place,) = np.flatnonzero(positions == position)
+        beside = free & (sides == sides[place])
+        alike = beside & (kinds == kinds[place])
+        elsewhere += not alike.any()
+        pool = np.flatnonzero(alike if alike.any() else beside)
         if not len(pool):
-            pool, elsewhere = free.index[free["side"] == side], elsewhere + 1
-        if not len(pool):
-            raise TooFewTokensError(len(chosen), str(side))
-        drawn.append(int(generator.choice(pool.to_numpy())))
-        taken.add(drawn[-1])
+            raise TooFewTokensError(len(chosen), str(sides[place]))
+        taken = int(generator.choice(pool))
+        drawn.append(int(positions[taken]))
+        free[taken] = False
     return tuple(drawn), elsewhere

@@ -32,6 +32,8 @@ def claims_forest(axes: Axes, ledger: pd.DataFrame) -> Axes:
     Returns:
         ``axes``.
     """
+    # One criterion may be tens of deviations away. The scale comes first, so that margins are of it.
+    axes.set_xscale("symlog", linthresh=1.0, linscale=1.5)
     deviation = ledger["deviation"].to_numpy(dtype=float)
     scale = np.where(deviation > 0, deviation, np.nan)
     distance = {
@@ -51,6 +53,7 @@ def claims_forest(axes: Axes, ledger: pd.DataFrame) -> Axes:
         axes.annotate("not testable here", (0, row), xytext=(4, 0), textcoords="offset points", va="center",
                       color=FAINT, fontsize="small")  # fmt: skip
     axes.axvline(0.0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(ledger)), [_label(name) for name in ledger["criterion"]])
     axes.set_ylim(len(ledger) - 0.5, -0.5)
     axes.grid(axis="x")

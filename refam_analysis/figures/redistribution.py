@@ -43,12 +43,12 @@ MEASURE_LABELS: dict[str, str] = {
     "background_ratio": "background ratio",
     "peak_to_mean": "peak to mean",
     "background_clusters": "clusters off the target (number)",
-    "background_cluster_size": "size of such a cluster (image tokens)",
-    "background_largest_share": "largest cluster (share of hot tokens off the target)",
-    "mass_appended": "share of image queries' attention on what was appended",
-    "mass_padding": "share of image queries' attention on padding",
-    "mass_content": "share of image queries' attention on content words",
-    "mass_stop": "share of image queries' attention on stop words",
+    "background_cluster_size": "cluster size off the target (image tokens)",
+    "background_largest_share": "largest cluster\n(share of hot tokens off the target)",
+    "mass_appended": "attention of image queries\non what was appended (share)",
+    "mass_padding": "attention of image queries\non padding (share)",
+    "mass_content": "attention of image queries\non content words (share)",
+    "mass_stop": "attention of image queries\non stop words (share)",
 }
 """What the axes say of each measure of the experiment."""
 
@@ -119,7 +119,7 @@ def magnet_grid(axes: Axes, table: pd.DataFrame) -> Axes:
     values = table.pivot(index="magnet", columns="block", values="value").reindex(magnets)
     sns.heatmap(
         100.0 * values, ax=axes, cmap=HEAT_COLOURS, vmin=0.0, annot=True, fmt=".2f", annot_kws={"fontsize": 7.5},
-        xticklabels=False, yticklabels=False, cbar_kws={"label": f"share of the attention of the {region} (%)"},
+        xticklabels=False, yticklabels=False, cbar_kws={"label": f"share of the attention\nof the {region} (%)"},
     )  # fmt: skip
     label_lines(axes, "y", np.arange(len(magnets)) + 0.5, magnets, span=len(magnets))
     blocks = [str(block) for block in values.columns]

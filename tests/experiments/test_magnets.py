@@ -25,7 +25,7 @@ from refam_analysis.experiments.magnet_conditions import (
     dose_conditions,
     prompt_of,
 )
-from refam_analysis.experiments.provenance import Result, load_result
+from refam_analysis.experiments.provenance import RESULTS, Result, load_result
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
@@ -294,3 +294,16 @@ def test_a_stopped_run_goes_on(folder: Path, tmp_path: Path) -> None:
     found = magnets.run(test, folder=folder, results=results)["scenes"]
     assert (found.query("item == 1")["average_precision"] == 0.123).all()
     assert (found.query("item == 0")["average_precision"] != 0.123).any()
+
+
+def test_committed_scenes_measure_alike(model: DiffusionModel) -> None:
+    if not (RESULTS / "magnets").is_dir():
+        pytest.skip("results/magnets is not made yet")
+    result = load_result("magnets")
+    again = magnets.repeat(result, model, first=11, number=1)
+    rows = result["scenes"].query("item == 11").reset_index(drop=True)
+    assert again[["condition", "words", "pieces"]].equals(rows[["condition", "words", "pieces"]])
+    smooth = ["average_precision", "peak_to_mean", *(f"mass_{name}" for name in magnets.MASSES)]
+    pd.testing.assert_frame_equal(rows[smooth], again[smooth], rtol=5e-3, atol=2e-3)
+    pd.testing.assert_frame_equal(result["summary"], magnets.summary(result["scenes"], seed=0))
+    pd.testing.assert_frame_equal(result["contrasts"], magnets.contrasts(result["scenes"], seed=0))

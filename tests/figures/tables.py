@@ -177,7 +177,7 @@ def causal() -> pd.DataFrame:
 
 def ledger() -> pd.DataFrame:
     criteria = {
-        "c1_rise": (3.0, 0.2, "supported"), "c2_draws_evenly": (-0.4, np.nan, "not supported"),
+        "c1_rise": (18.0, 0.2, "supported"), "c2_draws_evenly": (-0.4, np.nan, "not supported"),
         "c3_prediction_score": (1.1, 0.7, "supported"), "c3_point": (np.nan, np.nan, "not testable here"),
         "c5_surplus": (0.1, np.nan, "not supported"), "c6_clusters": (0.5, 0.55, "not supported"),
         "c9_early_even": (1.8, np.nan, "supported"), "c12_magnets": (np.nan, np.nan, "not testable here"),

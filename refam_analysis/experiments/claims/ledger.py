@@ -20,7 +20,7 @@ from refam_analysis.evaluation.grounding import untrained
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
 from refam_analysis.experiments.claims.rules import CRITERIA, judge, verdicts
-from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.provenance import RESULTS, ROOT, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.segmentation.pipeline import default_settings
@@ -53,9 +53,10 @@ class LedgerRun:
     batch_size: int = 20
 
     def command(self, out: Path) -> str:
-        """Makes the result again."""
+        """Makes the result again, from the root of the checkout; where else the result lay is not told."""
         control = "" if self.control else " --no-control"
-        return f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control} --out {out}"
+        place = out.relative_to(ROOT) if out.is_relative_to(ROOT) else out.name
+        return f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control} --out {place}"
 
 
 def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: bool = False) -> Result:
