@@ -152,7 +152,8 @@ def examine(case: Case, device: str) -> Finding:
     finally:
         torch.set_float32_matmul_precision("highest")
     lse, attention = plain_attention(call)
-    received = attention.mean(-2) * case.tokens
+    attended_to = (attention > 0).sum(-1, keepdim=True)  # keys that a mask hides are not counted
+    received = (attended_to * attention).mean(-2)
     errors = {
         "lse": attended.lse - lse,
         "probability": found["full"] - attention,

@@ -55,7 +55,8 @@ def test_every_round_runs_everything_once() -> None:
 
 @pytest.fixture(scope="module")
 def joint_subject() -> JointSubject:
-    return make_joint_subject(Geometry(double=1, single=1, heads=2, text=70, side=18), device="cpu", dtype=torch.float32)
+    geometry = Geometry(double=1, single=1, heads=2, text=70, side=18)
+    return make_joint_subject(geometry, device="cpu", dtype=torch.float32)
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])

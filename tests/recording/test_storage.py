@@ -92,7 +92,7 @@ def test_large_heads_are_chunks_of_their_own(
     make: Callable[..., Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recording = make(keep=["full", "entropy"])
-    monkeypatch.setattr(storage_module, "_MAX_HEAD_BYTES", 1000)
+    monkeypatch.setattr(storage_module, "LARGE_HEAD_BYTES", 1000)
     recording.save(tmp_path / "run.zarr")
     group = zarr.open_group(tmp_path / "run.zarr", mode="r")
     assert group["full"].chunks == (1, 1, 1, 1, 17, 17) and group["entropy"].chunks == (1, 1, 1, 2, 17)

@@ -82,7 +82,7 @@ def test_a_finished_store_is_what_save_writes(model: DiffusionModel, tmp_path: P
 def test_large_heads_are_chunks_of_their_own(
     model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "_MAX_HEAD_BYTES", 1000)
+    monkeypatch.setattr(storage_module, "LARGE_HEAD_BYTES", 1000)
     streamed = recorded(model, store=tmp_path / "run.zarr")
     chunks = [file for file in (tmp_path / "run.zarr" / "full" / "c").rglob("*") if file.is_file()]
     assert len(chunks) == 2 * 2 * 4 * 2
