@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from refam_analysis.analysis.statistics import NoRecordingsError, sign_flip_p
+from refam_analysis.analysis.statistics import NoRecordingsError, two_sided_sign_flip_p
 from refam_analysis.analysis.tables import over_scenes
 
 
@@ -86,6 +86,5 @@ def depth_trends(
     table = over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
     table.insert(4, "p", np.nan)
     if len(scenes) > 1:
-        upper, lower = (sign_flip_p(sign * np.array(scenes), flips=flips, seed=seed) for sign in (1.0, -1.0))
-        table["p"] = np.minimum(1.0, 2.0 * np.minimum(upper, lower))
+        table["p"] = two_sided_sign_flip_p(np.array(scenes), flips=flips, seed=seed)
     return table

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean, sign_flip_p
+from refam_analysis.analysis.statistics import (
+    benjamini_hochberg,
+    bootstrap_interval,
+    scene_mean,
+    two_sided_sign_flip_p,
+)
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +31,7 @@ def two_sided_p(differences: Floats, *, flips: int = 20_000, seed: int = 0) -> F
     >>> two_sided_p(np.array([[1.0], [2.0], [1.5]])).tolist()
     [0.25]
     """
-    upper, lower = (sign_flip_p(sign * differences, flips=flips, seed=seed) for sign in (1.0, -1.0))
-    p = np.minimum(1.0, 2.0 * np.minimum(upper, lower))
+    p = two_sided_sign_flip_p(differences, flips=flips, seed=seed)
     return np.where(np.isfinite(differences).sum(axis=0) > 1, p, np.nan)
 
 

@@ -122,6 +122,24 @@ def sign_flip_p(values: Floats, *, flips: int = 100_000, seed: int = 0) -> Float
     return np.where(present.any(axis=0), p, np.nan)
 
 
+def two_sided_sign_flip_p(values: Floats, *, flips: int = 100_000, seed: int = 0) -> Floats:
+    """Probability of a mean over scenes as far from zero as this, in either direction.
+
+    Args:
+        values, flips, seed: as for :func:`sign_flip_p`.
+
+    Returns:
+        p of shape (columns,): twice the smaller of the two one-sided ones, at most 1; NaN where no scene has the
+        quantity.
+
+    >>> two_sided_sign_flip_p(np.array([[1.0], [2.0], [1.5]])).tolist()
+    [0.25]
+    """
+    upper, lower = (sign_flip_p(sign * values, flips=flips, seed=seed) for sign in (1.0, -1.0))
+    p: Floats = np.minimum(1.0, 2.0 * np.minimum(upper, lower))
+    return p
+
+
 def benjamini_hochberg(p: Floats) -> Floats:
     """The smallest false discovery rate at which each test would be called, over all tests that were made.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from refam_analysis.analysis.statistics import bootstrap_interval, sign_flip_p
+from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sign_flip_p
 from refam_analysis.evaluation.grounding import GroundingReport
 from refam_analysis.evaluation.items import ItemsError
 
@@ -52,8 +52,8 @@ def paired_accuracy(
         table[name] = values.mean(axis=0)
         ends = bootstrap_interval(values, confidence=confidence, seed=seed)
         table[f"{name}_low"], table[f"{name}_high"] = ends
-    upper, lower = (sign_flip_p(sign * change.to_numpy(), seed=seed) for sign in (1.0, -1.0))
-    table["p"] = np.where(table["condition"] == baseline, np.nan, np.minimum(1.0, 2.0 * np.minimum(upper, lower)))
+    p = two_sided_sign_flip_p(change.to_numpy(), seed=seed)
+    table["p"] = np.where(table["condition"] == baseline, np.nan, p)
     table["scenes"] = len(hit)
     table.attrs["confidence"] = confidence
     return table

@@ -19,7 +19,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from refam_analysis.analysis.localisation import average_precision
-from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean, sign_flip_p
+from refam_analysis.analysis.paired import two_sided_p
+from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean
 from refam_analysis.evaluation.colour_judge import judge_colour
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import points_on
@@ -167,7 +168,7 @@ def summary(
         table[name] = scene_mean(column[name])
         ends = bootstrap_interval(column[name], confidence=confidence, resamples=resamples, seed=seed)
         table[f"{name}_low"], table[f"{name}_high"] = ends
-    table["p"] = _two_sided(column["difference"], flips, seed)
+    table["p"] = two_sided_p(column["difference"], flips=flips, seed=seed)
     table["q"] = benjamini_hochberg(table["p"].to_numpy(dtype=np.float64))
     table["other_kind"] = scene_mean(column["other_kind"])
     table["scenes"] = finite.sum(axis=0)
@@ -229,7 +230,7 @@ def handling_summary(handling: pd.DataFrame, *, confidence: float = 0.95, seed: 
         for measure in ("average_precision", "point_accuracy"):
             change = (wide[measure][gas] - wide[measure]["none"]).to_numpy(dtype=np.float64)[:, None]
             low, high = bootstrap_interval(change, confidence=confidence, seed=seed)
-            p = np.nan if gas == "none" else _two_sided(change, 20_000, seed)[0]
+            p = np.nan if gas == "none" else two_sided_p(change, flips=20_000, seed=seed)[0]
             rows.append({"gas": gas, "measure": measure, "value": wide[measure][gas].mean(),
                          "change": float(change.mean()), "change_low": low[0], "change_high": high[0], "p": p,
                          "handled": float((wide["tokens"][gas] > 0).mean()), "scenes": len(change)})  # fmt: skip
@@ -318,11 +319,3 @@ def _numbered(found: SceneChanges, number: int, scene: int) -> SceneChanges:
 def _columns(wide: pd.DataFrame, order: Sequence[tuple[str, int, str]]) -> Floats:
     """(scene, row of the summary)."""
     return np.stack([wide[key].to_numpy(dtype=np.float64) for key in order], axis=1)
-
-
-def _two_sided(differences: Floats, flips: int, seed: int) -> Floats:
-    """The p of each column; NaN for a single scene."""
-    if len(differences) < 2:
-        return np.full(differences.shape[1], np.nan)
-    upper, lower = (sign_flip_p(sign * differences, flips=flips, seed=seed) for sign in (1.0, -1.0))
-    return np.minimum(1.0, 2.0 * np.minimum(upper, lower))

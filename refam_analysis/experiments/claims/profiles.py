@@ -11,11 +11,10 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from refam_analysis.analysis.concentration import spatial_entropy_of
-from refam_analysis.analysis.depth import late_minus_early, rank_correlation
+from refam_analysis.analysis.depth import rank_correlation
 from refam_analysis.analysis.entropy import entropy_by_row
 from refam_analysis.analysis.key_effects import KeyEffects
 from refam_analysis.analysis.localisation import average_precision_of
@@ -106,7 +105,7 @@ def about_depth(profile: Mapping[str, Floats]) -> dict[str, float]:
     third = max(1, round(len(profile["row_entropy"]) / 3))
     early = {name: float(values[:third].mean()) for name, values in profile.items()}
     late = {name: float(values[-third:].mean()) for name, values in profile.items()}
-    rise = {name: late_minus_early(xr.DataArray(values, dims="block")) for name, values in profile.items()}
+    rise = {name: late[name] - early[name] for name in profile}
     entropy = profile["row_entropy"]
     return {
         "c1_rise": rise["sink_strength"],

@@ -5,15 +5,15 @@ Every way of asking has the same pictures and the same noise, so differences are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refam_analysis.analysis.concentration import CLUSTER_THRESHOLD, clusters
 from refam_analysis.analysis.localisation import average_precision, maps_of_tokens
 from refam_analysis.analysis.regions import tokens_on
+from refam_analysis.analysis.sharpness import background_clusters
 from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.models.base import DiffusionModel
@@ -41,7 +41,6 @@ class Reading:
     """One way of asking and reading, for a batch of scenes.
 
     Attributes:
-        heat: (scene, y, x).
         precision: (scene,), average precision of the heatmap against the target's mask.
         hit: (scene,), 1.0 where the point is on the target.
         overlap: (scene,), IoU of the mask.
@@ -49,7 +48,6 @@ class Reading:
             none.
     """
 
-    heat: Floats
     precision: Floats
     hit: Floats
     overlap: Floats
@@ -98,7 +96,7 @@ def about_readings(
     )
     shape = heat["plain"].shape[1:]
     heat["spatial bias"] = heat["plain"] * np.stack([spatial_bias(places(item.expression), shape) for item in items])
-    found = {name: _judged(maps, items, segmenter) for name, maps in heat.items()}
+    found = _judged(heat, items, segmenter)
     plain, magnets, others = (found[name] for name in asked)
     surplus = [surplus_of_stop_words(group, item) for group, item in zip(groups["plain"], items, strict=True)]
     return {
@@ -172,26 +170,25 @@ def _within(words: tuple[ContentWord, ...], phrase: Sequence[int]) -> tuple[Cont
     return tuple(word for word in words if word.index in phrase) or words
 
 
-def _judged(heat: Floats, items: Sequence[GroundingItem], segmenter: Segmenter) -> Reading:
-    numbers = []
-    for one, item in zip(heat, items, strict=True):
-        target = item.masks[item.target]
-        (point,) = peaks(one[None], item.image.shape[:2])
+def _judged(heat: Mapping[str, Floats], items: Sequence[GroundingItem], segmenter: Segmenter) -> dict[str, Reading]:
+    """Every way of reading; a picture is encoded once for all of them."""
+    numbers: dict[str, list[tuple[float, ...]]] = {name: [] for name in heat}
+    for place, item in enumerate(items):
         segmenter.set_image(item.image)
-        masks, scores = segmenter.predict([(float(point[0]), float(point[1]))])
-        best = masks[0, scores[0].argmax()]
-        numbers.append((
-            average_precision(one, target),
-            float(points_on([point], [target])[0]),
-            float(mask_ious([best], [target])[0]),
-            _cluster_off(one, tokens_on(target, one.shape)),
-        ))  # fmt: skip
-    return Reading(heat, *np.array(numbers).T)
+        for name, maps in heat.items():
+            numbers[name].append(_numbers(maps[place], item, segmenter))
+    return {name: Reading(*np.array(rows).T) for name, rows in numbers.items()}
 
 
-def _cluster_off(heat: Floats, target: NDArray[np.bool_]) -> float:
-    """Mean size of the clusters of tokens off the target that are hotter than twice the mean of the whole map."""
-    off = np.where(target, 0.0, heat)
-    if not (off > CLUSTER_THRESHOLD * heat.mean()).any():
-        return float("nan")
-    return float(clusters(off, threshold=CLUSTER_THRESHOLD * heat.mean() / off.mean()).mean())
+def _numbers(heat: Floats, item: GroundingItem, segmenter: Segmenter) -> tuple[float, ...]:
+    """What :class:`Reading` has of one scene, whose picture the segmenter was given."""
+    target = item.masks[item.target]
+    (point,) = peaks(heat[None], item.image.shape[:2])
+    masks, scores = segmenter.predict([(float(point[0]), float(point[1]))])
+    sizes = background_clusters(heat, target)
+    return (
+        average_precision(heat, target),
+        float(points_on([point], [target])[0]),
+        float(mask_ious([masks[0, scores[0].argmax()]], [target])[0]),
+        float(sizes.mean()) if len(sizes) else float("nan"),
+    )
