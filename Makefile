@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := book,probe,nlp,dev
+EXTRAS := book,probe,nlp,distributed,dev
 INSTALLED := $(VENV)/.installed
 EXECUTED := _build/.jupyter_cache
 
