@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import torch
 
@@ -67,7 +67,8 @@ def plan_chunks(
     item_step = max(1, budget // max(1, heads * height * width))
     fits = heads * height * width <= budget
     head_step = heads if fits or whole_heads else max(1, budget // max(1, height * width))
-    row_step = max(1, min(height, budget // max(1, head_step * width)))
+    rows_at_most = max(1, min(height, budget // max(1, head_step * width)))
+    row_step = max(1, ceil(height / max(1, ceil(height / rows_at_most))))  # even parts: a short last one costs most
     for item in range(0, items, item_step):
         for head in range(0, heads, head_step):
             for row in range(rows.start, rows.stop, row_step):

@@ -100,6 +100,9 @@ def reduce_attention(
         weighted = any(quantity.name.startswith(_WEIGHTED) for quantity in visit.quantities)
         for chunk in plan:
             logarithm = scores.compute(chunk)
+            if (place := taken.place_of(visit, chunk, logarithm)) is not None:
+                torch.exp(logarithm, out=place)
+                continue
             room = workspace.take("probabilities", chunk.shape, logarithm) if weighted else logarithm
             probability = torch.exp(logarithm, out=room)
             product = logarithm.mul_(probability) if weighted else None
@@ -156,11 +159,23 @@ class _Taken:
                 quantity, part
             )
 
+    def place_of(self, visit: _Visit, chunk: Chunk, like: torch.Tensor) -> torch.Tensor | None:
+        """Where the probabilities of a chunk are kept as they are, so that they need no way round; None elsewhere."""
+        (quantity, *others) = visit.quantities
+        if others or visit.whole_rows:
+            return None
+        result = self._place_of_map(quantity, chunk)
+        kept_so = result.shape == chunk.shape and (result.dtype, result.device) == (like.dtype, like.device)
+        return result if kept_so else None
+
+    def _place_of_map(self, quantity: Quantity, chunk: Chunk) -> torch.Tensor:
+        first = self._queries[quantity.rows].start
+        rows = slice(chunk.rows.start - first, chunk.rows.stop - first)
+        return self._results[quantity.name][chunk.items, chunk.heads, rows]
+
     def _take_map(self, quantity: Quantity, part: _Part) -> None:
-        chunk, first_row = part.chunk, self._queries[quantity.rows].start
         values = part.probability[..., self._columns(quantity, part)]
-        rows = slice(chunk.rows.start - first_row, chunk.rows.stop - first_row)
-        result = self._results[quantity.name][chunk.items, chunk.heads, rows]
+        result = self._place_of_map(quantity, part.chunk)
         if result.shape[1] < values.shape[1]:
             corrected = values if part.correction is None else values * part.correction.unsqueeze(-1)
             result.copy_(corrected.mean(1, keepdim=True))
