@@ -3,7 +3,9 @@
 The measures (`metrics`), what to measure on (`items`) and its recordings (`recordings`), where a model's points fall
 beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), a
 segmenter's answers to clicks (`clicks`), colours of drawn pictures (`colour_judge`), and the search for the settings to
-read heatmaps with (`search`). What the sentence alone tells of its target, needs no model (`expressions`).
+read heatmaps with (`search`). What the sentence alone tells of its target, needs no model (`expressions`). The
+published benchmarks, from their original releases, are in `datasets`; a model is measured on them by the `runner`, and
+what came of it is told by the `report`, beside what others published (`published`).
 """
 
 from refam_analysis.evaluation.clicks import click_accuracy, click_summary
@@ -24,16 +26,22 @@ from refam_analysis.evaluation.metrics import (
     EmptyRule,
     MaskError,
     MaskShapeError,
+    contour_accuracies,
     contour_accuracy,
     mask_ious,
     mean_iou,
     overall_iou,
     point_accuracy,
     points_on,
+    precision_at,
+    region_and_contour,
     region_similarity,
 )
+from refam_analysis.evaluation.published import published_rows
 from refam_analysis.evaluation.recordings import accuracy_by_reading, read_points, record_items
 from refam_analysis.evaluation.refinement import score_settings
+from refam_analysis.evaluation.report import difference_table, score_table, slice_table, write_gallery
+from refam_analysis.evaluation.runner import RunConfiguration, RunResults, evaluate, load_results
 from refam_analysis.evaluation.search import SearchFolderError, SearchResult, SearchSpace, choose_settings
 
 __all__ = [
@@ -47,6 +55,8 @@ __all__ = [
     "MaskReport",
     "MaskShapeError",
     "NoItemsError",
+    "RunConfiguration",
+    "RunResults",
     "SearchFolderError",
     "SearchResult",
     "SearchSpace",
@@ -54,13 +64,17 @@ __all__ = [
     "choose_settings",
     "click_accuracy",
     "click_summary",
+    "contour_accuracies",
     "contour_accuracy",
+    "difference_table",
+    "evaluate",
     "expression_readings",
     "grounding_accuracy",
     "hard_items",
     "hits",
-    "judge_colour",
     "inner_points",
+    "judge_colour",
+    "load_results",
     "mask_accuracy",
     "mask_ious",
     "mean_iou",
@@ -69,12 +83,18 @@ __all__ = [
     "paired_accuracy",
     "point_accuracy",
     "points_on",
+    "precision_at",
+    "published_rows",
     "random_points",
     "read_points",
     "readings_by_kind",
     "record_items",
+    "region_and_contour",
     "region_similarity",
     "scene_items",
     "score_settings",
+    "score_table",
+    "slice_table",
     "untrained",
+    "write_gallery",
 ]

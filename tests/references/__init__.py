@@ -1,1 +1,1 @@
-"""What tests of the recording compare with: plain computations from the definitions, and a witness of calls."""
+"""What several test files use: plain computations from the definitions, a witness of calls, small data sets on disk."""
