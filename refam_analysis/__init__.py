@@ -48,7 +48,16 @@ if TYPE_CHECKING:
         record_batch,
     )
     from refam_analysis.scenes import Expression, Scenes, SceneSample
-    from refam_analysis.segmentation import HeatmapSettings, NoContentWordsError, SegmentationResult, heatmap, segment
+    from refam_analysis.segmentation import (
+        HeatmapSettings,
+        NoContentWordsError,
+        SegmentationResult,
+        VideoResult,
+        heatmap,
+        segment,
+        segment_expressions,
+        segment_video,
+    )
 
 __version__ = "0.1.0"
 
@@ -74,6 +83,7 @@ _HOMES = {
     "SegmentationResult": "segmentation",
     "Token": "prompts",
     "TokenLayout": "models",
+    "VideoResult": "segmentation",
     "detect_sinks": "analysis",
     "estimate": "recording",
     "heatmap": "segmentation",
@@ -84,6 +94,8 @@ _HOMES = {
     "record": "recording",
     "record_batch": "recording",
     "segment": "segmentation",
+    "segment_expressions": "segmentation",
+    "segment_video": "segmentation",
 }
 """Public name -> the room that has it."""
 
@@ -106,6 +118,7 @@ __all__ = [
     "SegmentationResult",
     "Token",
     "TokenLayout",
+    "VideoResult",
     "detect_sinks",
     "estimate",
     "heatmap",
@@ -116,6 +129,8 @@ __all__ = [
     "record",
     "record_batch",
     "segment",
+    "segment_expressions",
+    "segment_video",
 ]
 
 

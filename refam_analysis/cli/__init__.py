@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from refam_analysis.cli import commands, science
+from refam_analysis.cli import commands, evaluate, science, segmenting
+from refam_analysis.cli.datasets import benchmarks
 from refam_analysis.cli.experiments import experiment
 from refam_analysis.cli.options import Commands
+from refam_analysis.cli.video import segment_video
+from refam_analysis.cli.weights import weights
 
 app = typer.Typer(
     name="refam",
@@ -16,13 +19,19 @@ app = typer.Typer(
     add_completion=False,
 )
 for command in (
-    commands.segment,
+    segmenting.segment,
+    segmenting.segment_batch,
+    segment_video,
     commands.record,
     commands.estimate,
     commands.demo,
     science.sinks,
     science.claims,
     science.bundle,
+    evaluate.evaluate,
+    evaluate.report,
 ):
     app.command()(command)
 app.add_typer(experiment, name="experiment")
+app.add_typer(benchmarks, name="datasets")
+app.add_typer(weights, name="weights")

@@ -1,4 +1,4 @@
-"""Commands that look at one picture: record, estimate, segment, demo."""
+"""Commands that look at one picture: record, estimate, demo."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from refam_analysis.cli.drawing import check_picture_path, draw_overlay, draw_pipeline, write_mask
+from refam_analysis.cli.drawing import check_picture_path, draw_pipeline
 from refam_analysis.cli.options import (
     MAGNETS,
     BlockOption,
     ExpressionOption,
-    GasOption,
     ImageOption,
     KeepOption,
     MagnetsOption,
@@ -23,38 +22,6 @@ from refam_analysis.cli.options import (
     SizeOption,
     progress,
 )
-
-
-def segment(
-    image: ImageOption,
-    expression: ExpressionOption,
-    out: Annotated[Path, typer.Option(help="The mask: black and white, of the picture's size.")],
-    model: ModelOption = "embedded",
-    magnets: MagnetsOption = MAGNETS,
-    segmenter: Annotated[str, typer.Option(help='"embedded", or the folder of a small Sam.')] = "embedded",
-    gas: GasOption = None,
-    seed: SeedOption = 0,
-    overlay: Annotated[Path | None, typer.Option(help="Also draw the mask and the point over the picture.")] = None,
-) -> None:
-    """Find the object that a sentence refers to, and write its mask."""
-    for path in (out, overlay):
-        check_picture_path(path)
-    with progress("loading the model", "reading its attention", "writing") as step:
-        from refam_analysis import models, segmentation
-
-        loaded = models.load_model(model)
-        step()
-        result = segmentation.segment(
-            loaded, image, expression, magnets=magnets.split(), segmenter=segmenter, gas=gas, seed=seed
-        )
-        step()
-        write_mask(result.mask, out)
-        if overlay is not None:
-            draw_overlay(result, overlay)
-        step()
-    x, y = result.point
-    typer.echo(f"{out}: {result.mask.sum()} pixels around the point ({x:g}, {y:g}), "
-               f"predicted IoU {result.stages['scores'].max():.2f}")  # fmt: skip
 
 
 def record(

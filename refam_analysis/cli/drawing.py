@@ -48,7 +48,7 @@ def draw_overlay(result: SegmentationResult, path: Path) -> None:
     from refam_analysis import figures
 
     height, width = result.mask.shape
-    with _figure(path, (6.0, 6.0 * height / width)) as figure:
+    with drawn_figure(path, (6.0, 6.0 * height / width)) as figure:
         figures.mask_overlay(figure.subplots(), result.stages["image"], result.mask, point=result.point)
 
 
@@ -60,7 +60,7 @@ def draw_pipeline(result: SegmentationResult, truth: NDArray[np.bool_], path: Pa
     shown = tokens[[kind not in ("special", "padding", "template") for kind in tokens["kind"].values]]
     columns = min(8, len(shown) + 3)
     rows = math.ceil((len(shown) + 3) / columns)
-    with _figure(path, (1.7 * columns, 2.2 * rows)) as figure:
+    with drawn_figure(path, (1.7 * columns, 2.2 * rows)) as figure:
         axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for unused in axes[len(shown) + 3 :]:
             unused.remove()
@@ -79,8 +79,8 @@ def draw_pipeline(result: SegmentationResult, truth: NDArray[np.bool_], path: Pa
 
 
 @contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
-    """A figure without a window, written when it is done."""
+def drawn_figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure without a window, of (width, height) in inches, written when it is done."""
     from matplotlib.figure import Figure
 
     from refam_analysis.figures import figure_style

@@ -66,6 +66,20 @@ def experiment_segmenter(
     _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed), results, "summary")
 
 
+@experiment.command("mask-choice")
+def experiment_mask_choice(
+    validation: Annotated[int, typer.Option(help="Scenes of the validation split, to choose on.", min=1)] = 300,
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Choose among the segmenter's masks by its own score, and by agreement with the heatmap, and compare."""
+    from refam_analysis.experiments import mask_choice
+
+    test = mask_choice.MaskChoiceTest(validation=validation, test=items, seed=seed)
+    _make(mask_choice.run, test, results, "summary")
+
+
 @experiment.command("calibration")
 def experiment_calibration(
     level_sets: Annotated[int, typer.Option(help="Data sets without sinks, of each pattern.", min=1)] = 120,
@@ -108,6 +122,34 @@ def experiment_magnets(
     _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed), results, "contrasts")
 
 
+@experiment.command("video")
+def experiment_video(
+    items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
+    validation: Annotated[int, typer.Option(help="Clips to choose the settings of following on.", min=2)] = 48,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Follow objects through moving scenes, from a sentence about the first frame."""
+    from refam_analysis.experiments import video
+
+    _make(video.run, video.VideoTest(clips=items, validation=validation, seed=seed), results, "headline")
+
+
+@experiment.command("ablation")
+def experiment_ablation(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
+    second: Annotated[str, typer.Option(help="Another segmenter, by name or folder.")] = "mobile-sam",
+    second_items: Annotated[int, typer.Option(help="How many of the scenes it is given.", min=0)] = 100,
+    seed: SeedOption = 0,
+    results: ResultsOption = None,
+) -> None:
+    """Turn the switches of the method on and off, in every combination, and measure points and masks."""
+    from refam_analysis.experiments import ablation
+
+    test = ablation.AblationTest(scenes=items, second=second, second_scenes=second_items, seed=seed)
+    _make(ablation.run, test, results, "effects")
+
+
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
@@ -128,8 +170,11 @@ def experiment_all(results: ResultsOption = None) -> None:
     for make in (experiment_settings, experiment_grounding, experiment_generation, experiment_segmenter):
         make(results=results)
     experiment_calibration(results=results)
+    experiment_mask_choice(results=results)
     experiment_causal(results=results)
     experiment_magnets(results=results)
+    experiment_ablation(results=results)
+    experiment_video(results=results)
     experiment_learning(results=results)
 
 

@@ -23,9 +23,10 @@ from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.items import GroundingItem, ItemsError
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
-from refam_analysis.segmentation.heatmap import heatmaps
+from refam_analysis.segmentation.informative import with_numbered_blocks
 from refam_analysis.segmentation.pipeline import default_settings, record_for_heatmaps
-from refam_analysis.segmentation.point import peaks, pixel_of
+from refam_analysis.segmentation.point import pixel_of
+from refam_analysis.segmentation.points import sentence_points
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 Source = Literal["model", "untrained", "other_expression", "random_point"]
@@ -114,7 +115,7 @@ def grounding_accuracy(
         raise NoItemsError
     if unknown := [source for source in sources if source not in SOURCES]:
         raise ItemsError(f"There are no points from {unknown}: choose among {', '.join(SOURCES)}.")
-    settings = settings or default_settings(model)
+    settings = with_numbered_blocks(model, settings or default_settings(model))
     texts = [item.expression for item in items]
 
     def ask(asked: DiffusionModel, expressions: Sequence[str], label: str) -> NDArray[np.float64]:
@@ -144,14 +145,22 @@ def points_of(
     *,
     seed: int,
 ) -> NDArray[np.float64]:
-    """(item, 2): the points that a model gives for one batch, in pixels of the items' images."""
+    """(item, 2): the points that :func:`refam_analysis.segment` gives for one batch, in pixels of the items' images.
+
+    Args:
+        model: from ``load_model``.
+        items: for their images.
+        expressions: one an item, that the model is asked.
+        settings: how heatmaps are read, with all their switches.
+        magnets: appended to every expression.
+        seed: item i has the noise of seed + i times settings.seeds.
+    """
+    settings = with_numbered_blocks(model, settings)
     prompts = [make_prompt(expression, magnets) for expression in expressions]
     images = [item.image for item in items]
     seeds = [seed + i * settings.seeds for i in range(len(items))]
     groups = record_for_heatmaps(model, images, prompts, settings, seeds=seeds)
-    grid = groups[0][0].layout.grid
-    maps = heatmaps(groups, [settings])[:, 0].reshape(len(items), *grid).numpy()
-    return np.concatenate([peaks(one[None], item.image.shape[:2]) for one, item in zip(maps, items, strict=True)])
+    return sentence_points(groups, [settings], [item.image.shape[:2] for item in items])[:, 0]
 
 
 def hits(items: Sequence[GroundingItem], points: NDArray[np.float64], *, distractors: int | None = None) -> Hits:

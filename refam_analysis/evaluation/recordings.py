@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.grounding import NoItemsError, hits
-from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.evaluation.items import GroundingItem, ItemsError
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording, record_batch
-from refam_analysis.segmentation.heatmap import heatmaps
-from refam_analysis.segmentation.point import peaks
+from refam_analysis.segmentation.points import sentence_points
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 
@@ -85,13 +84,13 @@ def read_points(
         (item, 2): x and y in pixels of each item's image.
 
     Raises:
-        ValueError: not as many items as recordings.
+        ItemsError: not as many items as recordings.
         HeatmapSettingsError: blocks or heads that were not recorded.
     """
-    maps = heatmaps([[recording] for recording in recordings], [settings])[:, 0]
-    grid = recordings[0].layout.grid
-    pairs = zip(maps.reshape(len(maps), 1, *grid).numpy(), items, strict=True)
-    return np.concatenate([peaks(heat, item.image.shape[:2]) for heat, item in pairs])
+    if len(recordings) != len(items):
+        raise ItemsError(f"There are {len(recordings)} recordings of {len(items)} items: give one an item.")
+    groups = [[recording] for recording in recordings]
+    return sentence_points(groups, [settings], [item.image.shape[:2] for item in items])[:, 0]
 
 
 def accuracy_by_reading(

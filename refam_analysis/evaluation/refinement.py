@@ -1,8 +1,9 @@
-"""Beyond the grid: which heads together, and how many noise levels and noise draws to average over.
+"""Beyond the grid: which heads together, how many noise levels and draws to average over, and the method's switches.
 
 The search (:mod:`refam_analysis.evaluation.search`) tries one noise level and one run of blocks at a time. Here its
 winner is varied further, still on validation scenes: heads are added one by one, noise levels are averaged in pairs,
-and each is read from one or more draws of the noise. Settings that average over more cost more forward passes.
+each is read from one or more draws of the noise, and the switches are thrown in every combination. Settings that
+average over more cost more forward passes.
 
 Settings are compared by their margin, the share of points on the target minus that on the likelier distractor: a
 reading that finds objects, whatever the words say, has the first of these but not the second.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from itertools import combinations, groupby, product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,15 @@ from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording, record_batch
-from refam_analysis.segmentation.heatmap import heatmaps
-from refam_analysis.segmentation.point import peaks
-from refam_analysis.segmentation.settings import HeatmapSettings
+from refam_analysis.segmentation.informative import with_numbered_blocks
+from refam_analysis.segmentation.pipeline import record_for_heatmaps
+from refam_analysis.segmentation.points import sentence_points
+from refam_analysis.segmentation.remembering import remembering
+from refam_analysis.segmentation.settings import UPSAMPLINGS, Gas, HeatmapSettings
 
-Draws = dict[tuple[float, int], list[Recording]]
-"""The recordings of a batch at every (noise level, draw), one an item."""
+Draw = tuple[Gas, tuple[float, ...]]
+"""What is recorded together: how sinks are handled, and the noise levels that this is decided at; without handling each
+noise level by itself, so that settings share it."""
 
 
 def score_settings(
@@ -44,12 +48,12 @@ def score_settings(
     seed: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Where the points of several settings fall, all read from the same draws of the noise.
+    """Where the points of several settings fall, with all their switches, read from the same draws of the noise.
 
     Args:
         model: from ``load_model``.
         items: of the validation split.
-        settings: any; every noise level that one of them needs is recorded once for all.
+        settings: any; every noise level that one of them needs is recorded once for all that do the same to sinks.
         magnets: appended to every expression.
         batch_size: items a forward pass.
         seed: item i has the noise of seed + i times the largest number of draws among the settings.
@@ -61,16 +65,17 @@ def score_settings(
 
     Raises:
         NoItemsError: there is no item.
+        NoMagnetsError: settings redirect the mass of sinks, and a prompt has no magnets.
     """
     if not items:
         raise NoItemsError
+    settings = [with_numbered_blocks(model, one) for one in settings]
     total = np.zeros((len(settings), max(len(item.distractors) for item in items) + 2))
     most = max(one.seeds for one in settings)
     for first in tqdm(range(0, len(items), batch_size), desc=f"{len(settings)} settings", disable=not progress):
         batch = items[first : first + batch_size]
         seeds = [seed + (first + i) * most for i in range(len(batch))]
-        draws = _record(model, batch, settings, magnets, seeds)
-        points = _points(batch, draws, settings)
+        points = _points(model, batch, settings, magnets, seeds)
         total += hits(batch, points, distractors=total.shape[1] - 2).sum(axis=0)
     shares = total / len(items)
     table = pd.DataFrame({"target": shares[:, 0], "likelier_distractor": shares[:, 1:-1].max(axis=1, initial=0.0)})
@@ -124,49 +129,49 @@ def more_draws(
     return sorted(made, key=passes)
 
 
-def passes(settings: HeatmapSettings) -> int:
-    """Forward passes that one heatmap takes.
+def switched(
+    start: HeatmapSettings, *, gas: Gas = "none", strengths: Sequence[float] = (0.25, 0.5, 0.75, 1.0)
+) -> list[HeatmapSettings]:
+    """The switches of reading in every combination: noun phrase, spatial bias, upsampling, and informative blocks.
 
-    >>> passes(HeatmapSettings(noise_levels=(0.5, 0.6), seeds=2))
-    4
+    Args:
+        start: everything else.
+        gas: what is done to sinks in all of them.
+        strengths: of the spatial bias, beside none.
+
+    >>> len(switched(HeatmapSettings(), strengths=[1.0])), switched(HeatmapSettings(), gas="suppress")[0].gas
+    (24, 'suppress')
     """
-    return len(settings.noise_levels) * settings.seeds
+    sites = (start, dataclasses.replace(start, blocks="informative", heads=None))
+    return [
+        dataclasses.replace(site, gas=gas, noun_phrase=phrase, upsampling=how, spatial_bias=strength)
+        for site, phrase, how, strength in product(sites, (False, True), UPSAMPLINGS, (0.0, *strengths))
+    ]
+
+
+def passes(settings: HeatmapSettings) -> int:
+    """Forward passes that one heatmap takes, with those that look for sinks.
+
+    >>> passes(HeatmapSettings(noise_levels=(0.5, 0.6), seeds=2)), passes(HeatmapSettings(seeds=2, gas="suppress"))
+    (4, 3)
+    """
+    looks = 0 if settings.gas == "none" else 1
+    return len(settings.noise_levels) * (settings.seeds + looks)
+
+
+_SHOWN = (
+    "direction", "normalisation", "aggregation", "seeds", "gas", "noun_phrase", "spatial_bias", "upsampling"
+)  # fmt: skip
 
 
 def settings_columns(settings: HeatmapSettings) -> dict[str, Any]:
     """Settings as a row of a table: what differs by name, and all of it as JSON in ``settings``."""
     entries = settings.to_dict()
-    row: dict[str, Any] = {name: entries[name] for name in ("direction", "normalisation", "aggregation", "seeds")}
+    row: dict[str, Any] = {name: entries[name] for name in _SHOWN}
     row["noise_levels"] = json.dumps(entries["noise_levels"])
     for name in ("blocks", "heads"):
         row[name] = "all" if entries[name] is None else json.dumps(entries[name])
     return {**row, "settings": json.dumps(entries)}
-
-
-def _record(
-    model: DiffusionModel,
-    items: Sequence[GroundingItem],
-    settings: Sequence[HeatmapSettings],
-    magnets: Sequence[str],
-    seeds: Sequence[int],
-) -> Draws:
-    """Every draw that one of the settings needs, with the blocks and directions that any of them reads."""
-    wanted = sorted({(level, n) for one in settings for level in one.noise_levels for n in range(one.seeds)})
-    recorded = [one.recorded_blocks for one in settings]
-    some = sorted({block for blocks in recorded for block in blocks or ()})
-    images, prompts = [item.image for item in items], [make_prompt(item.expression, magnets) for item in items]
-    return {
-        (level, draw): record_batch(
-            model,
-            images,
-            prompts,
-            noise_level=level,
-            seeds=[seed + draw for seed in seeds],
-            keep=sorted({one.direction for one in settings}),
-            blocks=None if None in recorded else some,
-        )
-        for level, draw in wanted
-    }
 
 
 def _heads(model: DiffusionModel, items: Sequence[GroundingItem], settings: HeatmapSettings) -> list[tuple[int, int]]:
@@ -177,22 +182,58 @@ def _heads(model: DiffusionModel, items: Sequence[GroundingItem], settings: Heat
     return [(int(b), int(h)) for b, h in product(attention["block"].values, attention["head"].values)]
 
 
-def _points(items: Sequence[GroundingItem], draws: Draws, settings: Sequence[HeatmapSettings]) -> NDArray[np.float64]:
+def _points(
+    model: DiffusionModel,
+    items: Sequence[GroundingItem],
+    settings: Sequence[HeatmapSettings],
+    magnets: Sequence[str],
+    seeds: Sequence[int],
+) -> NDArray[np.float64]:
     """(item, setting, 2): each setting's point."""
-    found = np.zeros((len(items), len(settings), 2))
-    order = sorted(range(len(settings)), key=lambda i: _alike(settings[i]))
-    for _, group in groupby(order, key=lambda i: _alike(settings[i])):
-        chosen = list(group)
-        one = settings[chosen[0]]
-        used = [draws[level, n] for n in range(one.seeds) for level in one.noise_levels]
-        recordings = [[recorded[i] for recorded in used] for i in range(len(items))]
-        maps = heatmaps(recordings, [settings[i] for i in chosen])
-        values = maps.reshape(*maps.shape[:2], *recordings[0][0].layout.grid).numpy()
-        for i, item in enumerate(items):
-            found[i, chosen] = peaks(values[i], item.image.shape[:2])
-    return found
+    encoding, draws = remembering(model), {}
+    for draw in dict.fromkeys(draw for one in settings for draw in _draws(one)):
+        needed = [one for one in settings if draw in _draws(one)]
+        draws[draw] = _record(encoding, items, draw, needed, magnets, seeds)
+    points = np.zeros((len(items), len(settings), 2))
+    sizes = [item.image.shape[:2] for item in items]
+    alike: dict[Any, list[int]] = {}
+    for i, one in enumerate(settings):
+        alike.setdefault((_draws(one), one.seeds), []).append(i)
+    for (used, number), chosen in alike.items():
+        groups = [[draws[draw][item][n] for n in range(number) for draw in used] for item in range(len(items))]
+        points[:, chosen] = sentence_points(groups, [settings[i] for i in chosen], sizes)
+    return points
 
 
-def _alike(settings: HeatmapSettings) -> tuple[Any, ...]:
-    """What must be equal for settings to be read together."""
-    return settings.direction, settings.normalisation, settings.noise_levels, settings.seeds
+def _draws(settings: HeatmapSettings) -> tuple[Draw, ...]:
+    if settings.gas == "none":
+        return tuple(("none", (level,)) for level in settings.noise_levels)
+    return ((settings.gas, settings.noise_levels),)
+
+
+def _record(
+    model: DiffusionModel,
+    items: Sequence[GroundingItem],
+    draw: Draw,
+    settings: Sequence[HeatmapSettings],
+    magnets: Sequence[str],
+    seeds: Sequence[int],
+) -> list[list[Recording]]:
+    """For each item, as many noise draws as one of the settings needs, with all that any of them reads."""
+    recorded = [one.recorded_blocks for one in settings]
+    some = tuple(sorted({block for blocks in recorded for block in blocks or ()}))
+    gas, levels = draw
+    whole = HeatmapSettings(
+        gas=gas,
+        noise_levels=levels,
+        seeds=max(one.seeds for one in settings),
+        blocks=None if None in recorded else some,
+    )
+    return record_for_heatmaps(
+        model,
+        [item.image for item in items],
+        [make_prompt(item.expression, magnets) for item in items],
+        whole,
+        seeds=seeds,
+        keep=sorted({one.direction for one in settings}),
+    )

@@ -1,4 +1,4 @@
-"""Which settings ground best: a search over noise levels, blocks, heads, directions, normalisations, aggregations.
+"""Which settings ground best: a search over noise levels, blocks, heads, directions, normalisations, aggregations, GAS.
 
 Meant for validation scenes; what it finds is reported on others, by :mod:`refam_analysis.evaluation.grounding`. Each
 noise level is recorded once, and everything else is read from that recording. Finished noise levels are kept in a
@@ -13,13 +13,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -29,15 +28,15 @@ from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording
-from refam_analysis.segmentation.heatmap import heatmaps
 from refam_analysis.segmentation.pipeline import record_for_heatmaps
-from refam_analysis.segmentation.point import peaks
+from refam_analysis.segmentation.points import sentence_points
 from refam_analysis.segmentation.settings import (
     AGGREGATIONS,
     DIRECTIONS,
     NORMALISATIONS,
     Aggregation,
     Direction,
+    Gas,
     HeatmapSettings,
     Normalisation,
 )
@@ -59,6 +58,7 @@ class SearchSpace:
 
     Attributes:
         noise_levels: each on its own; a forward pass each.
+        gas: what is done to sinks, each on its own; two forward passes more each, for "none" one.
         directions: of the attention.
         normalisations: of each block and head.
         aggregations: over words.
@@ -76,6 +76,7 @@ class SearchSpace:
     longest_run: int | None = None
     head_counts: tuple[int, ...] = (1, 2, 4, 8)
     seeds: int = 1
+    gas: tuple[Gas, ...] = ("none",)
 
     def block_choices(self, blocks: Sequence[int]) -> list[tuple[int, ...] | None]:
         """All blocks (None), then every run of consecutive blocks that is not all of them.
@@ -121,13 +122,15 @@ def choose_settings(
             these items; report it on others.
         space: what to try; None for the default.
         magnets: appended to every expression.
-        folder: keeps each finished noise level, and a second call with the same arguments goes on from there.
+        folder: keeps each finished noise level and way to handle sinks, and a second call with the same arguments goes
+            on from there.
         batch_size: items a forward pass.
         seed: of the noise, as in :func:`~refam_analysis.evaluation.grounding.grounding_accuracy`.
         progress: show a bar.
 
     Raises:
         NoItemsError: there is no item.
+        NoMagnetsError: the space has "redirect", and there are no magnets.
         SearchFolderError: the folder holds another search.
     """
     if not items:
@@ -135,7 +138,10 @@ def choose_settings(
     space = space or SearchSpace()
     search = _Search(model, items, space, tuple(magnets), batch_size, seed, progress)
     store = _Store(None if folder is None else Path(folder), search.description())
-    tables = [store.keep(f"noise-{level:g}", partial(search.noise_level, level)) for level in space.noise_levels]
+    tables = [
+        store.keep(_part(level, gas), partial(search.noise_level, level, gas))
+        for gas, level in product(space.gas, space.noise_levels)
+    ]
     if space.head_counts:
         best = _best(_ranked(tables))
         name = hashlib.sha256(json.dumps(best.to_dict()).encode()).hexdigest()[:8]
@@ -154,9 +160,9 @@ class _Search:
     seed: int
     progress: bool
 
-    def noise_level(self, noise_level: float) -> pd.DataFrame:
-        """Every combination at one noise level, in one recording pass."""
-        base = HeatmapSettings(noise_levels=(noise_level,), seeds=self.space.seeds)
+    def noise_level(self, noise_level: float, gas: Gas) -> pd.DataFrame:
+        """Every combination at one noise level, with sinks handled in one way."""
+        base = HeatmapSettings(noise_levels=(noise_level,), seeds=self.space.seeds, gas=gas)
         return self._score(base, partial(_combinations, self.space, base))
 
     def heads(self, best: HeatmapSettings) -> pd.DataFrame:
@@ -179,7 +185,8 @@ class _Search:
         for name, tensor in self.model.transformer.state_dict().items():
             start = tensor.detach().flatten()[:64].float().cpu().numpy()
             weights.update(name.encode() + start.tobytes())
-        space = {name: value for name, value in dataclasses.asdict(self.space).items() if name != "noise_levels"}
+        by_part = ("noise_levels", "gas")
+        space = {name: value for name, value in dataclasses.asdict(self.space).items() if name not in by_part}
         described = {
             "model": self.model.name,
             "weights": weights.hexdigest(),
@@ -206,7 +213,7 @@ class _Search:
                 keep=self.space.directions,
             )
             tried = tried or choices(groups[0][0])
-            points = _points(batch, groups, tried)
+            points = sentence_points(groups, tried, [item.image.shape[:2] for item in batch])
             found.append(hits(batch, points, distractors=max(len(item.distractors) for item in self.items)).sum(axis=0))
         return _table(tried, np.sum(found, axis=0) / len(self.items))
 
@@ -242,6 +249,10 @@ class _Store:
         return pd.read_parquet(path)
 
 
+def _part(noise_level: float, gas: Gas) -> str:
+    return f"noise-{noise_level:g}" + ("" if gas == "none" else f"-{gas}")
+
+
 def _combinations(space: SearchSpace, base: HeatmapSettings, recording: Recording) -> list[HeatmapSettings]:
     recorded = recording[space.directions[0]]["block"].values
     blocks = space.block_choices([int(block) for block in recorded])
@@ -257,21 +268,11 @@ def _single_heads(base: HeatmapSettings, recording: Recording) -> list[HeatmapSe
     return [dataclasses.replace(base, heads=((int(block), int(head)),)) for block, head in pairs]
 
 
-def _points(
-    items: Sequence[GroundingItem], groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings]
-) -> NDArray[np.float64]:
-    """(item, setting, 2): each setting's point, all read from the same recordings."""
-    alike = groupby(settings, key=lambda one: (one.direction, one.normalisation))
-    maps = torch.cat([heatmaps(groups, list(some)) for _, some in alike], dim=1)
-    values = maps.reshape(len(items), len(settings), *groups[0][0].layout.grid).numpy()
-    return np.stack([peaks(one, item.image.shape[:2]) for one, item in zip(values, items, strict=True)])
-
-
 def _table(settings: Sequence[HeatmapSettings], shares: NDArray[np.float64]) -> pd.DataFrame:
     """A row a setting; ``shares`` is (setting, place)."""
     table = pd.DataFrame({"target": shares[:, 0], "likelier_distractor": shares[:, 1:-1].max(axis=1, initial=0.0)})
     table["noise_level"] = [one.noise_levels[0] for one in settings]
-    for name in ("direction", "normalisation", "aggregation"):
+    for name in ("direction", "normalisation", "aggregation", "gas"):
         table[name] = [getattr(one, name) for one in settings]
     for name in ("blocks", "heads"):
         table[name] = ["all" if getattr(one, name) is None else json.dumps(getattr(one, name)) for one in settings]

@@ -1,9 +1,11 @@
 """Which settings heatmaps are read with: the search on validation scenes, and what it writes into ``refam.json``.
 
-Three stages, none of which sees a test scene. The grid: one noise level, every direction, normalisation, aggregation
-and run of blocks. Its winner is refined: heads, added one by one; pairs of noise levels; several noise draws. The best
-few of all stages are compared on other validation scenes than those that they were found on, and the winner there is
-chosen: the best of hundreds is flattered by the scenes that it was the best on.
+Four stages, none of which sees a test scene. The grid: one noise level, every direction, normalisation, aggregation
+and run of blocks. Its winner is refined: heads, added one by one; pairs of noise levels; several noise draws. Then the
+switches of the method are thrown in every combination: what is done to sinks, noun phrase, spatial bias, upsampling,
+informative blocks, each without and with magnets. The best few of all stages are compared on other validation scenes
+than those that they were found on, and the winner there is chosen: the best of hundreds is flattered by the scenes that
+it was the best on.
 """
 
 from __future__ import annotations
@@ -12,22 +14,36 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from refam_analysis.evaluation.items import GroundingItem, hard_items
-from refam_analysis.evaluation.refinement import add_heads, more_draws, passes, score_settings, settings_columns
+from refam_analysis.evaluation.refinement import (
+    add_heads,
+    more_draws,
+    passes,
+    score_settings,
+    settings_columns,
+    switched,
+)
 from refam_analysis.evaluation.search import SearchSpace, choose_settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.segmentation.settings import HeatmapSettings
+from refam_analysis.prompts import DEFAULT_MAGNETS
+from refam_analysis.scenes import ExpressionKind
+from refam_analysis.scenes.expressions import KINDS
+from refam_analysis.segmentation.settings import GAS, HeatmapSettings
 from refam_analysis.weights import embedded_folder
 
 NAME = "settings"
 NOISE_LEVELS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MAGNETS: dict[str, tuple[str, ...]] = {"none": (), "default": DEFAULT_MAGNETS}
+"""What the column ``magnets`` says -> what was appended."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,9 @@ class SettingsSearch:
         refined_levels: so many of the noise levels, the best of the grid, are combined and drawn again.
         seeds: numbers of noise draws to try.
         heads: at most so many are read together.
+        kinds: of expressions, in equal shares, on which switches and finalists are compared. The stages before have
+            attributes and locations, which the attention alone can tell.
+        strengths: of the spatial bias, beside none.
         finalists: of each stage.
         batch_size: items a forward pass.
     """
@@ -53,6 +72,8 @@ class SettingsSearch:
     refined_levels: int = 3
     seeds: tuple[int, ...] = (1, 2, 4)
     heads: int = 6
+    kinds: tuple[ExpressionKind, ...] = KINDS
+    strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     finalists: int = 2
     batch_size: int = 32
 
@@ -74,9 +95,11 @@ def run(
         progress: show bars.
 
     Returns:
-        The table ``candidates``, a row a setting and ``stage`` (``grid``, ``heads``, ``draws``), and ``finalists``:
-        ``target`` and ``likelier_distractor``, shares of points on the first and on the second items, ``margin``, the
-        difference that decides, and the settings. The first finalist is the chosen one.
+        The table ``candidates``, a row a setting and ``stage`` (``grid``, ``heads``, ``draws``, ``switches``), and
+        ``finalists``: ``target`` and ``likelier_distractor``, shares of points on the first and on the second items,
+        ``margin``, the difference that decides, ``magnets`` ("none" or "default"), and the settings. The first finalist
+        is the chosen one. Magnets are no setting of a heatmap, so they are reported and not written; settings that
+        cannot do without them ("redirect") are candidates, but no finalists.
     """
     search, folder = search or SettingsSearch(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder)
@@ -86,7 +109,8 @@ def run(
     finalists = stages.finalists(candidates)
     chosen = _first(finalists, 1)[0]
     _write_grounding(folder, chosen)
-    configuration = {**dataclasses.asdict(search), "chosen": chosen.to_dict()}
+    found = {"chosen": chosen.to_dict(), "chosen_magnets": finalists["magnets"].iloc[0]}
+    configuration = {**dataclasses.asdict(search), **found}
     result = write_result(
         NAME,
         {"candidates": candidates, "finalists": finalists},
@@ -109,22 +133,45 @@ class _Stages:
         search = self.search
         items = hard_items("validation", search.items)
         grid = self._grid(items)
+        (base,) = _first(grid, 1)
         heads = self.parts.keep(
-            "heads", lambda: add_heads(self.model, items, _first(grid, 1)[0], most=search.heads, **self._options())
+            "heads", lambda: add_heads(self.model, items, base, most=search.heads, **self._options())
         )
         (base,) = _first(pd.concat([grid, heads]), 1)
         varied = more_draws(base, _best_levels(grid, search.refined_levels), search.seeds)
         draws = self.parts.keep("draws", lambda: self._score(items, varied))
+        (start,) = _first(pd.concat([grid, heads, draws]), 1)
         named = {"grid": grid, "heads": heads, "draws": draws}
-        return pd.concat([part.assign(stage=stage) for stage, part in named.items()], ignore_index=True)
+        told = [part.assign(stage=stage, magnets="none") for stage, part in named.items()]
+        return pd.concat([*told, self._switches(start).assign(stage="switches")], ignore_index=True)
 
     def finalists(self, candidates: pd.DataFrame) -> pd.DataFrame:
         """The best of each stage on the second items, best first; of equals the one with fewer forward passes."""
-        stages = [rows for _, rows in candidates.groupby("stage", sort=False)]
-        best = list(dict.fromkeys(one for rows in stages for one in _first(rows, self.search.finalists)))
-        items = hard_items("validation", self.search.items, skip=self.search.items)
-        table = self.parts.keep("finalists", lambda: self._score(items, sorted(best, key=passes)))
-        return table.sort_values("margin", ascending=False, kind="stable", ignore_index=True)
+        able = candidates[candidates["gas"] != "redirect"]
+        stages = [rows for _, rows in able.groupby("stage", sort=False)]
+        items = hard_items("validation", self.search.items, kinds=self.search.kinds, skip=self.search.items)
+        tables = []
+        for magnets in MAGNETS:
+            best = [one for rows in stages for one in _first(rows, self.search.finalists, magnets=magnets)]
+            if best:
+                part = partial(self._score, items, list(dict.fromkeys(best)), magnets=magnets)
+                tables.append(self.parts.keep(f"finalists-{magnets}", part))
+        table = pd.concat(tables, ignore_index=True)
+        cost = [passes(HeatmapSettings.from_dict(json.loads(text))) for text in table["settings"]]
+        order = ["margin", "passes"]
+        return table.assign(passes=cost).sort_values(order, ascending=[False, True], kind="stable", ignore_index=True)
+
+    def _switches(self, start: HeatmapSettings) -> pd.DataFrame:
+        """Every combination of switches, without and with magnets."""
+        items = hard_items("validation", self.search.items, kinds=self.search.kinds)
+        tables = []
+        for magnets, gas in product(MAGNETS, GAS):
+            if gas == "redirect" and not MAGNETS[magnets]:
+                continue
+            variants = switched(start, gas=gas, strengths=self.search.strengths)
+            part = partial(self._score, items, variants, magnets=magnets)
+            tables.append(self.parts.keep(f"switches-{magnets}-{gas}", part))
+        return pd.concat(tables, ignore_index=True)
 
     def _grid(self, items: Sequence[GroundingItem]) -> pd.DataFrame:
         """Every combination at single noise levels, with the columns of the later stages."""
@@ -143,16 +190,20 @@ class _Stages:
         rows = [settings_columns(HeatmapSettings.from_dict(json.loads(text))) for text in found.table["settings"]]
         return shares.join(pd.DataFrame(rows))
 
-    def _score(self, items: Sequence[GroundingItem], settings: Sequence[HeatmapSettings]) -> pd.DataFrame:
-        return score_settings(self.model, items, settings, **self._options())
+    def _score(
+        self, items: Sequence[GroundingItem], settings: Sequence[HeatmapSettings], *, magnets: str = "none"
+    ) -> pd.DataFrame:
+        table = score_settings(self.model, items, settings, magnets=MAGNETS[magnets], **self._options())
+        return table.assign(magnets=magnets)
 
     def _options(self) -> dict[str, Any]:
         return {"batch_size": self.search.batch_size, "seed": self.search.seed, "progress": self.progress}
 
 
-def _first(table: pd.DataFrame, number: int) -> list[HeatmapSettings]:
-    """The rows of the largest margin, of equals the first."""
-    best = table.sort_values("margin", ascending=False, kind="stable")["settings"].head(number)
+def _first(table: pd.DataFrame, number: int, *, magnets: str | None = None) -> list[HeatmapSettings]:
+    """The rows of the largest margin, of equals the first; of those with these magnets alone, where they are told."""
+    rows = table if magnets is None else table[table["magnets"] == magnets]
+    best = rows.sort_values("margin", ascending=False, kind="stable")["settings"].head(number)
     return [HeatmapSettings.from_dict(json.loads(text)) for text in best]
 
 

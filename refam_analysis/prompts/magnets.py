@@ -54,6 +54,16 @@ class EmptyMagnetError(PromptError):
         super().__init__(f"The magnet {magnet!r} is empty. Leave it out, or give a word or a punctuation mark.")
 
 
+class MagnetsTypeError(PromptError, TypeError):
+    """One string stands where a list of magnets should."""
+
+    def __init__(self, magnets: str) -> None:
+        super().__init__(
+            f"magnets={magnets!r} is one string, of which every letter would be a magnet. Give a list of words, such "
+            "as magnets.split()."
+        )
+
+
 @dataclass(frozen=True)
 class Word:
     """A word or a run of punctuation.
@@ -120,6 +130,7 @@ def make_prompt(expression: str, magnets: Sequence[str] = (), *, magnets_first: 
     Raises:
         EmptyExpressionError: the expression has no visible character.
         EmptyMagnetError: a magnet has none.
+        MagnetsTypeError: the magnets are one string.
         UnreadableTextError: half a character.
 
     >>> make_prompt("the Red circle", DEFAULT_MAGNETS).magnets
@@ -128,6 +139,8 @@ def make_prompt(expression: str, magnets: Sequence[str] = (), *, magnets_first: 
     expression = " ".join(expression.split())
     if not _is_visible(expression):
         raise EmptyExpressionError(expression)
+    if isinstance(magnets, str):
+        raise MagnetsTypeError(magnets)
     cleaned = [" ".join(magnet.split()) for magnet in magnets]
     for text in (expression, *cleaned):
         if any(unicodedata.category(character) == "Cs" for character in text):

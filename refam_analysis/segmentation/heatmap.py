@@ -3,23 +3,28 @@
 Here tokens become words, and recordings of one prompt become one map with named axes. What a sentence's words are was
 decided in :mod:`refam_analysis.prompts`; the arithmetic is in :mod:`refam_analysis.segmentation.reading`. Magnets,
 stop words, punctuation, special, template and padding tokens are never read: they only take part as what a patch may
-attend to instead (``normalisation="share"``).
+attend to instead (``normalisation="share"``). What becomes of a map after its words are aggregated is in
+:mod:`refam_analysis.segmentation.finish`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.nn import functional
 
 from refam_analysis.errors import RefamError
 from refam_analysis.prompts import Token
 from refam_analysis.recording.recording import Recording
 from refam_analysis.segmentation import reading
+from refam_analysis.segmentation.asked import phrase_words
+from refam_analysis.segmentation.finish import finished
 from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
 
 
@@ -71,6 +76,35 @@ def content_words(tokens: Sequence[Token], *, kinds: Container[str] = ("content"
     return tuple(ContentWord(tokens[pieces[i][0]].word, i, tuple(pieces[i])) for i in sorted(pieces))
 
 
+def words_to_read(recording: Recording, *, noun_phrase: bool = False) -> tuple[ContentWord, ...]:
+    """The content words of a recording's expression: all of them, or those of its noun phrase.
+
+    Where the noun phrase has no content word ("him on the left"), all content words of the expression are read: a
+    switch that narrows what is read must not leave a sentence without an answer.
+
+    Args:
+        recording: with its tokens; for the noun phrase also with its expression, as ``record`` gives it.
+        noun_phrase: the switch NP; see :func:`refam_analysis.prompts.noun_phrase`.
+
+    Raises:
+        NoContentWordsError: there is no content word at all.
+        UnknownExpressionError: the noun phrase is asked of a recording that does not say what its expression was.
+    """
+    words = content_words(recording.tokens)
+    if not noun_phrase:
+        return words
+    phrase = phrase_words(recording)
+    return tuple(word for word in words if word.index in phrase) or words
+
+
+class SentenceMaps(NamedTuple):
+    """What one sentence's recordings become, each from the one before, see :func:`sentence_maps`."""
+
+    token_maps: xr.DataArray
+    word_maps: xr.DataArray
+    patch_heatmap: xr.DataArray
+
+
 def token_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
     """The map of every text token, of all kinds, averaged over the chosen blocks, heads and recordings.
 
@@ -87,16 +121,11 @@ def token_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSet
         HeatmapSettingsError: blocks or heads that were not recorded.
     """
     settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
-    tokens = group[0].tokens
-    return _named(_mixed([group], [settings], None)[0, 0], group[0], settings, "token").assign_coords(
-        token=[token.index for token in tokens],
-        text=("token", [token.text for token in tokens]),
-        kind=("token", [token.kind for token in tokens]),
-    )
+    return _of_tokens(_mixed([group], [settings], None)[0, 0], group[0], settings)
 
 
 def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
-    """The map of every content word: the mean of :func:`token_maps` over its tokens.
+    """The map of every word that is read: the mean of :func:`token_maps` over its tokens.
 
     Returns:
         Axes (word, y, x), with ``frame`` before y for video; ``word`` counts the words of the prompt, the coordinate
@@ -104,34 +133,67 @@ def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSett
 
     Raises:
         NoContentWordsError: the prompt has no content word.
+        UnknownExpressionError: as for :func:`words_to_read`.
 
     The other arguments and errors are those of :func:`token_maps`.
     """
     settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
-    words = content_words(group[0].tokens)
-    weights = word_weights([words], len(group[0].tokens))
-    return _named(_mixed([group], [settings], weights)[0, 0], group[0], settings, "word").assign_coords(
-        word=[word.index for word in words], text=("word", [word.text for word in words])
-    )
+    return sentence_maps([group], settings)[0].word_maps
+
+
+def patch_heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
+    """The heatmap before upsampling and spatial bias: axes (y, x), one value a patch. The rest as :func:`heatmap`."""
+    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    return sentence_maps([group], settings)[0].patch_heatmap
 
 
 def heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
-    """The heatmap of a sentence: its words' maps, aggregated.
+    """The heatmap of a sentence: its words' maps, aggregated, upsampled, and multiplied with the spatial bias.
 
     Args:
         recordings: of one prompt, at one or several noise levels and seeds.
         settings: None for the documented defaults.
 
     Returns:
-        Axes (y, x), with ``frame`` before y for video: one value a patch, not negative.
+        Axes (y, x), with ``frame`` before y for video: one value a patch, or a part of one where the settings upsample;
+        not negative.
 
     The errors are those of :func:`word_maps`.
 
     Source: RefAM, section 3: maps of stop words and magnets dropped, the rest aggregated.
     """
     settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
-    values = heatmaps([group], [settings])[0, 0]
-    return _named(values[None], group[0], settings, "word")[0]
+    return finished(patch_heatmap(group, settings), settings, group[0])
+
+
+def sentence_maps(groups: Sequence[Sequence[Recording]], settings: HeatmapSettings) -> list[SentenceMaps]:
+    """The maps of several sentences, with all that lies between attention and the aggregated map.
+
+    Args:
+        groups: for each sentence, its recordings of one prompt. All of one model and image size.
+        settings: how all of them are read.
+
+    Returns:
+        For each, :func:`token_maps`, :func:`word_maps` and :func:`patch_heatmap`; attention is read once for all three.
+
+    The errors are those of :func:`word_maps`.
+    """
+    firsts = [_same_prompt(group)[0] for group in groups]
+    words = [words_to_read(first, noun_phrase=settings.noun_phrase) for first in firsts]
+    weights = word_weights(words, _longest(firsts))
+    tokens = _mixed(groups, [settings], None)[:, 0]
+    of_words = reading.average_tokens(tokens, weights)
+    patches = reading.aggregate(of_words, (weights > 0).any(-1), settings.aggregation)
+    return [
+        SentenceMaps(
+            _of_tokens(tokens[item, : len(first.tokens)], first, settings),
+            _named(of_words[item, : len(own)], first, settings, "word").assign_coords(
+                word=[word.index for word in own], text=("word", [word.text for word in own])
+            ),
+            _named(patches[item, None], first, settings, "word")[0],
+        )
+        for item, (first, own) in enumerate(zip(firsts, words, strict=True))
+    ]
 
 
 def heatmaps(
@@ -139,24 +201,31 @@ def heatmaps(
     settings: Sequence[HeatmapSettings],
     words: Sequence[Sequence[ContentWord]] | None = None,
 ) -> Tensor:
-    """Many heatmaps at once: of several images and sentences, read in several ways.
+    """Many heatmaps at once, before upsampling and spatial bias: of several images and sentences, read in several ways.
 
     Args:
         groups: for each item, its recordings of one prompt. All of one model and image size.
-        settings: ways to read them, of one direction and one normalisation; blocks, heads and aggregation may differ.
-        words: for each item, the words to read; None for all its content words.
+        settings: ways to read them, of one direction and one normalisation; blocks, heads, aggregation and noun phrase
+            may differ.
+        words: for each item, the words to read; None for what the settings say: :func:`words_to_read`.
 
     Returns:
         (item, setting, patch), float32, patches in the order (frame,) y, x.
 
     The errors are those of :func:`heatmap`.
     """
-    prompts = [_same_prompt(group)[0].tokens for group in groups]
-    weights = word_weights(words or [content_words(tokens) for tokens in prompts], len(groups[0][0].tokens))
-    present = (weights > 0).any(-1)
+    firsts = [_same_prompt(group)[0] for group in groups]
+    chosen = words or [content_words(first.tokens) for first in firsts]
+    weights = word_weights(chosen, _longest(firsts))
+    read = {False: (weights > 0).any(-1)}
+    if words is None and any(one.noun_phrase for one in settings):
+        read[True] = _present(chosen, [words_to_read(first, noun_phrase=True) for first in firsts])
     mixed = _mixed(groups, settings, weights)
-    read = [reading.aggregate(mixed[:, i], present, one.aggregation) for i, one in enumerate(settings)]
-    return torch.stack(read, dim=1)
+    maps = [
+        reading.aggregate(mixed[:, i], read.get(one.noun_phrase, read[False]), one.aggregation)
+        for i, one in enumerate(settings)
+    ]
+    return torch.stack(maps, dim=1)
 
 
 def site_weights(recording: Recording, settings: Sequence[HeatmapSettings]) -> Tensor:
@@ -172,10 +241,12 @@ def site_weights(recording: Recording, settings: Sequence[HeatmapSettings]) -> T
     Raises:
         HeatmapSettingsError: blocks or heads that were not recorded.
     """
-    attention = recording[settings[0].direction]
-    blocks = attention["block"].values
-    heads = attention["head"].values if "head" in attention.coords else np.empty(0)
-    chosen = np.zeros((len(settings), len(blocks), attention.sizes["head"]), dtype=bool)
+    if settings[0].direction not in recording:
+        recording[settings[0].direction]  # raises, and says why it is not there
+    dataset = recording.dataset
+    blocks = dataset["block"].values
+    heads = dataset["head"].values if "head" in dataset.coords else np.empty(0)
+    chosen = np.zeros((len(settings), len(blocks), dataset.sizes["head"]), dtype=bool)
     for row, one in zip(chosen, settings, strict=True):
         _must_have("blocks", one.recorded_blocks or (), blocks)
         _must_have("heads", {head for _, head in one.heads or ()}, heads)
@@ -192,7 +263,7 @@ def word_weights(words: Sequence[Sequence[ContentWord]], tokens: int) -> Tensor:
 
     Args:
         words: the content words of each prompt.
-        tokens: length of the text segment.
+        tokens: length of the text segment, the longest where they differ.
 
     Returns:
         (prompt, word, token), float32; rows beyond a prompt's words are zero.
@@ -202,6 +273,14 @@ def word_weights(words: Sequence[Sequence[ContentWord]], tokens: int) -> Tensor:
         for row, word in enumerate(prompt):
             weights[item, row, list(word.tokens)] = 1.0 / len(word.tokens)
     return weights
+
+
+def _present(words: Sequence[Sequence[ContentWord]], read: Sequence[Sequence[ContentWord]]) -> Tensor:
+    """Bool (prompt, word): which of each prompt's words are read."""
+    present = torch.zeros(len(words), max(map(len, words)), dtype=torch.bool)
+    for row, own, some in zip(present, words, read, strict=True):
+        row[: len(own)] = torch.tensor([word in some for word in own])
+    return present
 
 
 def _mixed(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSettings], words: Tensor | None) -> Tensor:
@@ -217,13 +296,24 @@ def _mixed(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSett
         raise HeatmapSettingsError("Settings of several directions or normalisations are read one after the other.")
     sites = site_weights(groups[0][0], settings)
     arrays = [[_conditional(recording, first) for recording in group] for group in groups]
+    longest = max(group[0].sizes["token"] for group in arrays)
     total = torch.zeros(())
     for block in sites.any(dim=2).any(dim=0).nonzero().flatten().tolist():
-        maps = torch.stack([_average_draws(group, first, block) for group in arrays])
+        maps = torch.stack([_of_length(_average_draws(group, first, block), longest) for group in arrays])
         if words is not None:
             maps = reading.average_tokens(maps, words)
         total = total + reading.average_sites(maps[:, None], sites[:, block : block + 1])
     return total
+
+
+def _longest(recordings: Sequence[Recording]) -> int:
+    """Tokens of the longest text segment; where a family drops padding, each sentence has its own length."""
+    return max(len(recording.tokens) for recording in recordings)
+
+
+def _of_length(maps: Tensor, tokens: int) -> Tensor:
+    """(..., token, patch), with zeros behind the last token."""
+    return functional.pad(maps, (0, 0, 0, tokens - maps.shape[-2]))
 
 
 def _average_draws(group: Sequence[xr.Variable], settings: HeatmapSettings, block: int) -> Tensor:
@@ -241,8 +331,6 @@ def _conditional(recording: Recording, settings: HeatmapSettings) -> xr.Variable
     Without coordinates, which cost more than the arithmetic where hundreds of recordings are read; what is on disk
     stays there until a block of it is used.
     """
-    if settings.direction not in recording:
-        recording[settings.direction]  # raises, and says why it is not there
     attention = recording.dataset.variables[settings.direction].isel(branch=0)
     if settings.normalisation == "share" and attention.sizes["token"] != recording.layout.text_length:
         raise HeatmapSettingsError(
@@ -271,17 +359,25 @@ def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Record
     return group
 
 
-def _space(attention: xr.DataArray | xr.Variable) -> list[str]:
+def _space(attention: xr.Variable) -> list[str]:
     return [axis for axis in ("frame", "y", "x") if axis in attention.dims]
 
 
 def _named(maps: Tensor, recording: Recording, settings: HeatmapSettings, axis: str) -> xr.DataArray:
-    attention = recording[settings.direction]
+    attention = recording.dataset.variables[settings.direction]
     space = _space(attention)
     values = maps.reshape(len(maps), *(attention.sizes[name] for name in space)).numpy()
-    coordinates = {name: attention[name] for name in space if name in attention.coords}
     attributes = {"direction": settings.direction, "normalisation": settings.normalisation}
-    return xr.DataArray(values, dims=[axis, *space], coords=coordinates, attrs=attributes, name="heatmap")
+    return xr.DataArray(values, dims=[axis, *space], attrs=attributes, name="heatmap")
+
+
+def _of_tokens(maps: Tensor, recording: Recording, settings: HeatmapSettings) -> xr.DataArray:
+    tokens = recording.tokens
+    return _named(maps, recording, settings, "token").assign_coords(
+        token=[token.index for token in tokens],
+        text=("token", [token.text for token in tokens]),
+        kind=("token", [token.kind for token in tokens]),
+    )
 
 
 def _expression(tokens: Sequence[Token]) -> str:

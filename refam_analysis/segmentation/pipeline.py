@@ -1,59 +1,51 @@
-"""The whole path: an image and a sentence in, a mask out, with every step on the way kept by name.
+"""The whole path: an image and sentences in, masks out, with every step on the way kept by name.
 
 What each step does is in its own file; here they follow one another, and nothing is chosen that the settings do not
-say.
+say. Sentences about one image share all that does not depend on the sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from PIL import Image
 
+from refam_analysis.errors import RefamError
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
 from refam_analysis.recording import Recording, record_batch
+from refam_analysis.segmentation.asked import phrase_of
+from refam_analysis.segmentation.finish import places_of, prior, upsampled
 from refam_analysis.segmentation.gas import SinkHandling, look_for_sinks
-from refam_analysis.segmentation.heatmap import content_words, heatmap, token_maps, word_maps
+from refam_analysis.segmentation.heatmap import content_words, sentence_maps
+from refam_analysis.segmentation.informative import with_numbered_blocks
+from refam_analysis.segmentation.mask_choice import MASK_CHOICES, MaskChoice, choose_mask
 from refam_analysis.segmentation.point import peak
+from refam_analysis.segmentation.remembering import remembering
+from refam_analysis.segmentation.result import SegmentationResult
 from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
+from refam_analysis.segmentation.spatial_bias import DEFAULT_STRENGTH
 
 
-@dataclass(frozen=True)
-class SegmentationResult:
-    """What :func:`segment` found.
+class ExpressionsError(RefamError, TypeError):
+    """One sentence stands where several should."""
 
-    Attributes:
-        mask: bool (height, width), of the given image.
-        point: (x, y) in pixels of the given image, SAM's convention: whole numbers are the middles of pixels.
-        heatmap: axes (y, x), one value a patch of the model.
-        stages: every intermediate, by name, in the order in which they came about:
+    def __init__(self, expressions: str) -> None:
+        super().__init__(f"expressions={expressions!r} is one sentence: give a list of them, or call segment.")
 
-            - ``image``: uint8 (height, width, 3), as it was read;
-            - ``prompt``: :class:`~refam_analysis.prompts.Prompt`, the expression with its magnets;
-            - ``settings``: :class:`~refam_analysis.segmentation.settings.HeatmapSettings`;
-            - ``sinks``: the table of :class:`~refam_analysis.segmentation.gas.SinkHandling`; empty where sinks are not
-              handled;
-            - ``recordings``: tuple of Recording, one a seed, each with a step a noise level; where sinks are handled,
-              of the passes in which they are;
-            - ``token_maps``: axes (token, y, x), all tokens of the text, with their kinds;
-            - ``word_maps``: axes (word, y, x), the content words alone;
-            - ``heatmap``, ``point``: as above;
-            - ``masks``: bool (candidate, height, width), and ``scores`` (candidate,), the segmenter's guesses of IoU;
-            - ``mask``: the candidate with the highest score.
-    """
 
-    mask: NDArray[np.bool_]
-    point: tuple[float, float]
-    heatmap: xr.DataArray
-    stages: Mapping[str, Any]
+class MaskChoiceError(RefamError, ValueError):
+    """There is no such way to choose among a segmenter's masks."""
+
+    def __init__(self, mask_choice: object) -> None:
+        super().__init__(f"mask_choice={mask_choice!r} is unknown: choose {' or '.join(MASK_CHOICES)}.")
 
 
 def segment(
@@ -65,55 +57,126 @@ def segment(
     segmenter: str | Path | Segmenter = "embedded",
     settings: HeatmapSettings | None = None,
     gas: Gas | None = None,
+    noun_phrase: bool | None = None,
+    spatial_bias: bool | float | None = None,
+    mask_choice: MaskChoice = "score",
     seed: int = 0,
 ) -> SegmentationResult:
     """Find the object that a sentence refers to.
 
-    The magnets are appended to the expression, the noised image runs through the transformer once for each noise
-    level, the content words' attention becomes a heatmap, its peak a point, and the segmenter's best answer to the
-    point is the mask.
+    The magnets are appended to the expression, the noised image runs through the transformer once for each noise level
+    and draw, the content words' attention becomes a heatmap, its peak a point, and one of the segmenter's answers to
+    the point is the mask.
 
     Args:
         model: from ``load_model``.
         image: anything that ``load_image`` reads; the model sees it resized to its own size.
         expression: what to look for, such as "the red circle on the left".
-        magnets: appended to the expression and never read; ``()`` for none.
+        magnets: appended to the expression and never read; ``()`` for none. Colours that the expression names are left
+            out of them.
         segmenter: what ``load_segmenter`` takes. To load one once for many calls, give the loaded one.
         settings: how the heatmap is read; None for what the model brings, or else the documented defaults.
         gas: what is done to global attention sinks: "none", "suppress" or "redirect", see
             :func:`~refam_analysis.segmentation.gas.handle_sinks`; None for what the settings say.
+        noun_phrase: whether only the words of the expression's noun phrase are read, see
+            :func:`~refam_analysis.segmentation.heatmap.words_to_read`; None for what the settings say.
+        spatial_bias: strength, from 0 (off) to 1, of the prior that words of place put on the heatmap, see
+            :func:`~refam_analysis.segmentation.spatial_bias.spatial_bias`. True for the settings' strength, or for
+            ``DEFAULT_STRENGTH`` where they have it off; None for what the settings say.
+        mask_choice: among the segmenter's candidates: "score", the highest guess of its IoU, or "agreement", the one
+            that the heatmap agrees with most, see :mod:`refam_analysis.segmentation.mask_choice`.
         seed: of the noise; further draws (``settings.seeds``) take the seeds after it.
 
     Raises:
         EmptyExpressionError, PromptTooLongError: the expression is empty, or too long with its magnets.
         NoContentWordsError: it holds only stop words.
         ImageError: the image cannot be used.
-        HeatmapSettingsError: the settings name blocks or heads that the model does not have.
+        HeatmapSettingsError: the settings mean nothing, or name blocks or heads that the model does not have.
         NoMagnetsError: the mass of sinks should go onto magnets, and there are none.
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
+        MaskChoiceError: there is no such choice.
 
-    Source: RefAM, section 3.
+    Source: RefAM, section 3; the switches are those of its ablation.
     """
+    (result,) = segment_expressions(
+        model, image, [expression], magnets=magnets, segmenter=segmenter, settings=settings, gas=gas,
+        noun_phrase=noun_phrase, spatial_bias=spatial_bias, mask_choice=mask_choice, seed=seed,
+    )  # fmt: skip
+    return result
+
+
+def segment_expressions(
+    model: DiffusionModel,
+    image: ImageSource,
+    expressions: Sequence[str],
+    *,
+    magnets: Sequence[str] = DEFAULT_MAGNETS,
+    segmenter: str | Path | Segmenter = "embedded",
+    settings: HeatmapSettings | None = None,
+    gas: Gas | None = None,
+    noun_phrase: bool | None = None,
+    spatial_bias: bool | float | None = None,
+    mask_choice: MaskChoice = "score",
+    seed: int = 0,
+    batch_size: int = 16,
+) -> list[SegmentationResult]:
+    """Find the objects that several sentences about one image refer to.
+
+    The image is read once, encoded once by the model and once by the segmenter, and the sentences run through the
+    transformer together. All have the same noise, that of ``seed``, so that each result is what :func:`segment` gives
+    for its sentence alone, but for the rounding of matrix products (heatmaps agree to about 1e-5 of their largest
+    value in float32).
+
+    Args:
+        model: from ``load_model``.
+        image: as for :func:`segment`.
+        expressions: what to look for; repeated ones are answered each.
+        batch_size: sentences a forward pass. Recordings of all of them are held, in the results.
+
+    The other arguments are those of :func:`segment`.
+
+    Returns:
+        One result an expression, in their order.
+
+    Raises:
+        ExpressionsError: a single string.
+
+    The other errors are those of :func:`segment`; all sentences are checked before anything is computed.
+    """
+    if isinstance(expressions, str):
+        raise ExpressionsError(expressions)
     picture = load_image(image)
-    prompt = make_prompt(expression, magnets)
-    content_words(model.tokens(prompt))
-    settings = settings or default_settings(model)
-    settings = settings if gas is None else replace(settings, gas=gas)
-    asked = load_segmenter(segmenter)
-    stages: dict[str, Any] = {"image": np.array(picture), "prompt": prompt, "settings": settings}
-    (handling,) = look_for_sinks(model, [picture], [prompt], settings, seeds=[seed])
-    stages["sinks"] = handling.sinks
-    (recordings,) = record_for_heatmaps(model, [picture], [prompt], settings, seeds=[seed], handling=[handling])
-    stages["recordings"] = tuple(recordings)
-    stages["token_maps"] = token_maps(recordings, settings)
-    stages["word_maps"] = word_maps(recordings, settings)
-    stages["heatmap"] = heatmap(recordings, settings)
-    stages["point"] = peak(stages["heatmap"], (picture.height, picture.width))
-    asked.set_image(stages["image"])
-    masks, scores = asked.predict([stages["point"]])
-    stages["masks"], stages["scores"] = masks[0], scores[0]
-    stages["mask"] = masks[0, scores[0].argmax()]
-    return SegmentationResult(stages["mask"], stages["point"], stages["heatmap"], stages)
+    prompts = [make_prompt(expression, magnets) for expression in expressions]
+    for prompt in prompts:
+        content_words(model.tokens(prompt))
+    settings = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
+    if mask_choice not in MASK_CHOICES:
+        raise MaskChoiceError(mask_choice)
+    asked, encoding = load_segmenter(segmenter), remembering(model)
+    found: list[dict[str, Any]] = []
+    for first in range(0, len(prompts), batch_size):
+        found += _read(encoding, picture, prompts[first : first + batch_size], settings, seed)
+    return _masked(found, picture, asked, mask_choice)
+
+
+def chosen_settings(
+    model: DiffusionModel,
+    settings: HeatmapSettings | None = None,
+    *,
+    gas: Gas | None = None,
+    noun_phrase: bool | None = None,
+    spatial_bias: bool | float | None = None,
+) -> HeatmapSettings:
+    """The settings that a call of :func:`segment` with these arguments reads heatmaps with; blocks have numbers.
+
+    Raises:
+        HeatmapSettingsError: an argument means nothing.
+    """
+    base = default_settings(model) if settings is None else with_numbered_blocks(model, settings)
+    if isinstance(spatial_bias, bool):
+        spatial_bias = (base.spatial_bias or DEFAULT_STRENGTH) if spatial_bias else 0.0
+    given = {"gas": gas, "noun_phrase": noun_phrase, "spatial_bias": spatial_bias}
+    return replace(base, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def default_settings(model: DiffusionModel) -> HeatmapSettings:
@@ -126,7 +189,7 @@ def default_settings(model: DiffusionModel) -> HeatmapSettings:
     Raises:
         HeatmapSettingsError: the file says something that means nothing.
     """
-    return HeatmapSettings.from_dict(model.defaults.grounding)
+    return with_numbered_blocks(model, HeatmapSettings.from_dict(model.defaults.grounding))
 
 
 def record_for_heatmaps(
@@ -155,14 +218,15 @@ def record_for_heatmaps(
     Returns:
         For each item, a recording a seed, with a step a noise level.
     """
+    encoding = remembering(model)
     if handling is None:
-        handling = look_for_sinks(model, images, prompts, settings, seeds=seeds)
+        handling = look_for_sinks(encoding, images, prompts, settings, seeds=seeds)
     groups: list[list[Recording]] = [[] for _ in images]
     for intervention in dict.fromkeys(one.intervention for one in handling):
         items = [item for item, one in enumerate(handling) if one.intervention == intervention]
         for draw in range(settings.seeds):
             batch = record_batch(
-                model,
+                encoding,
                 [images[item] for item in items],
                 [prompts[item] for item in items],
                 noise_level=settings.noise_levels,
@@ -174,3 +238,57 @@ def record_for_heatmaps(
             for item, recording in zip(items, batch, strict=True):
                 groups[item].append(recording)
     return groups
+
+
+def _read(
+    model: DiffusionModel, picture: Image.Image, prompts: Sequence[Prompt], settings: HeatmapSettings, seed: int
+) -> list[dict[str, Any]]:
+    """The stages of some sentences, up to the point."""
+    pictures, seeds = [picture] * len(prompts), [seed] * len(prompts)
+    handling = look_for_sinks(model, pictures, prompts, settings, seeds=seeds)
+    groups = record_for_heatmaps(model, pictures, prompts, settings, seeds=seeds, handling=handling)
+    size = (picture.height, picture.width)
+    stages = []
+    for prompt, one, recordings, maps in zip(prompts, handling, groups, sentence_maps(groups, settings), strict=True):
+        before = upsampled(_first_frame(maps.patch_heatmap), settings.upsampling)
+        bias = prior(before, settings, prompt.expression)
+        heatmap = before * bias if settings.spatial_bias else before
+        stages.append(
+            {
+                "prompt": prompt,
+                "settings": settings,
+                "noun_phrase": phrase_of(prompt.expression) if settings.noun_phrase else None,
+                "places": places_of(prompt.expression) if settings.spatial_bias else (),
+                "sinks": one.sinks,
+                "recordings": tuple(recordings),
+                **maps._asdict(),
+                "heatmap_before_bias": before,
+                "spatial_bias": bias,
+                "heatmap": heatmap,
+                "point": peak(heatmap, size),
+            }
+        )
+    return stages
+
+
+def _masked(
+    found: Sequence[dict[str, Any]], picture: Image.Image, segmenter: Segmenter, mask_choice: MaskChoice
+) -> list[SegmentationResult]:
+    """The results: the segmenter is given the image once, and all points together."""
+    if not found:
+        return []
+    pixels = np.array(picture)
+    segmenter.set_image(pixels)
+    masks, scores = segmenter.predict([stages["point"] for stages in found])
+    results = []
+    for stages, candidates, guesses in zip(found, masks, scores, strict=True):
+        chosen = choose_mask(candidates, guesses, stages["heatmap"], by=mask_choice)
+        answer = {"masks": candidates, "scores": guesses, "chosen": chosen, "mask": candidates[chosen]}
+        whole = {"image": pixels, **stages, **answer}
+        results.append(SegmentationResult(whole["mask"], whole["point"], whole["heatmap"], whole))
+    return results
+
+
+def _first_frame(maps: xr.DataArray) -> xr.DataArray:
+    """The map itself, or where a video family saw the image as a clip, that of its first frame."""
+    return maps.isel(frame=0, drop=True) if "frame" in maps.dims else maps

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from refam_analysis.segmentation.settings import Aggregation, Normalisation
+from refam_analysis.segmentation.settings import UPSAMPLING_FACTOR, Aggregation, Normalisation, Upsampling
 
 _AXIS: dict[Normalisation, int] = {"map": -1, "share": -2}
 _SMALLEST = 1e-30
@@ -93,3 +94,27 @@ def aggregate(words: Tensor, present: Tensor, aggregation: Aggregation) -> Tenso
         return torch.where(keep, words, 0.0).sum(-2) / count
     logarithm = normalise(words, "map").clamp_min(_SMALLEST).log()
     return (torch.where(keep, logarithm, 0.0).sum(-2) / count).exp()
+
+
+def upsample(maps: Tensor, how: Upsampling) -> Tensor:
+    """Finer maps, by :data:`~refam_analysis.segmentation.settings.UPSAMPLING_FACTOR` along both axes.
+
+    A patch's value stands at the middle of the patch, and the corners of the picture stay where they are
+    (``align_corners=False``), so that a peak's place in shares of the picture means the same before and after. Beyond
+    the middles of the outermost patches, values go on as they are at the edge. Where the cubic curve undershoots, it is
+    cut at zero: attention is not negative.
+
+    Args:
+        maps: (map, y, x), not negative.
+        how: see :class:`~refam_analysis.segmentation.settings.HeatmapSettings`.
+
+    Returns:
+        (map, y, x), as they are for "none".
+
+    >>> upsample(torch.tensor([[[0.0, 1.0]]]), "bilinear")[0, 0].tolist()
+    [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
+    """
+    if how == "none":
+        return maps
+    finer = functional.interpolate(maps[:, None], scale_factor=UPSAMPLING_FACTOR, mode=how, align_corners=False)
+    return finer[:, 0].clamp_min(0.0)

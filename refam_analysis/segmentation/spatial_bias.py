@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from refam_analysis.errors import RefamError
 from refam_analysis.prompts.places import Along, Place
 
+DEFAULT_STRENGTH = 1.0
+"""Of the spatial bias where it is switched on and nobody says how strong it is."""
+
 
 class SpatialBiasError(RefamError, ValueError):
     """A strength or a shape that gives no spatial bias."""

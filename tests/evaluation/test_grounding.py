@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from refam_analysis.evaluation.grounding import (
 from refam_analysis.evaluation.items import GroundingItem, ItemsError
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.recording import record
-from refam_analysis.segmentation import HeatmapSettings, heatmap, peak
+from refam_analysis.segmentation import HeatmapSettings, heatmap, peak, segment
+from refam_analysis.segmentation.segmenters.embedded import SamConfig, small_sam
+from refam_analysis.segmentation.segmenters.sam import SamSegmenter
 
 SETTINGS = HeatmapSettings(noise_levels=(0.4, 0.8), seeds=2, blocks=(1, 2), aggregation="product")
 
@@ -168,3 +172,30 @@ def test_an_unknown_source_is_answered_with_those_there_are(model: DiffusionMode
 def test_a_single_scene_has_no_other_expression(model: DiffusionModel, items: list[GroundingItem]) -> None:
     with pytest.raises(ItemsError, match="two scenes"):
         grounding_accuracy(model, items[-2:], sources=["other_expression"])
+
+
+SWITCHED = [
+    {"noun_phrase": True},
+    {"spatial_bias": 1.0},
+    {"upsampling": "bicubic", "spatial_bias": 0.5},
+    {"gas": "redirect", "noun_phrase": True, "seeds": 2},
+    {"blocks": "informative", "direction": "text_to_image", "normalisation": "map"},
+]
+
+
+@pytest.mark.parametrize("own", SWITCHED, ids=[", ".join(one) for one in SWITCHED])
+def test_points_are_those_of_segment_with_what_the_model_brings(
+    tiny_flux_folder: Path, items: list[GroundingItem], tmp_path: Path, own: dict
+) -> None:
+    """The model's refam.json switches things on; nobody who calls says so."""
+    shutil.copytree(tiny_flux_folder, tmp_path / "model")
+    about = tmp_path / "model" / "refam.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "grounding": own}))
+    switched = load_model(tmp_path / "model")
+    some = [items[0], items[4]]
+    report = grounding_accuracy(switched, some, magnets=(".",), sources=["model"], seed=3)
+    sam = SamSegmenter(small_sam(SamConfig(image_size=40, patch_size=8, width=24, depth=1, heads=2)))
+    for number, (item, row) in enumerate(zip(some, report.outcomes.itertuples(), strict=True)):
+        seed = 3 + number * own.get("seeds", 1)
+        found = segment(switched, item.image, item.expression, magnets=(".",), segmenter=sam, seed=seed)
+        assert (row.x, row.y) == pytest.approx(found.point)

@@ -8,15 +8,20 @@ import pytest
 
 from refam_analysis.evaluation.grounding import NoItemsError, grounding_accuracy
 from refam_analysis.evaluation.items import GroundingItem
-from refam_analysis.evaluation.refinement import add_heads, more_draws, passes, score_settings
+from refam_analysis.evaluation.refinement import add_heads, more_draws, passes, score_settings, switched
 from refam_analysis.models import DiffusionModel
-from refam_analysis.segmentation import HeatmapSettings
+from refam_analysis.segmentation import HeatmapSettings, NoMagnetsError, with_numbered_blocks
 
 MIXED = [
     HeatmapSettings(noise_levels=(0.3,), seeds=2),
     HeatmapSettings(noise_levels=(0.3, 0.7), seeds=2, aggregation="product"),
     HeatmapSettings("text_to_image", "map", heads=((1, 0), (2, 1)), noise_levels=(0.7,), seeds=2),
     HeatmapSettings(blocks=(3,), noise_levels=(0.7,), seeds=2),
+    HeatmapSettings(noise_levels=(0.3,), seeds=2, gas="suppress"),
+    HeatmapSettings(noise_levels=(0.3, 0.7), seeds=2, gas="redirect", heads=((1, 0), (2, 1))),
+    HeatmapSettings(noise_levels=(0.3,), seeds=2, noun_phrase=True, spatial_bias=1.0),
+    HeatmapSettings("text_to_image", noise_levels=(0.3,), seeds=2, upsampling="bicubic", spatial_bias=0.5),
+    HeatmapSettings(noise_levels=(0.3,), seeds=2, blocks="informative"),
 ]
 
 
@@ -26,7 +31,32 @@ def test_rows_equal_a_direct_measurement(model: DiffusionModel, items: list[Grou
         direct = grounding_accuracy(model, items, settings, magnets=(".",), sources=["model"], seed=5).outcomes
         assert row["target"] == pytest.approx(direct["target"].mean())
         assert row["likelier_distractor"] == pytest.approx(direct[["distractor_1", "distractor_2"]].mean().max())
-        assert HeatmapSettings.from_dict(json.loads(row["settings"])) == settings
+        assert HeatmapSettings.from_dict(json.loads(row["settings"])) == with_numbered_blocks(model, settings)
+        assert (row["gas"], row["noun_phrase"], row["spatial_bias"], row["upsampling"]) == (
+            settings.gas, settings.noun_phrase, settings.spatial_bias, settings.upsampling
+        )  # fmt: skip
+
+
+def test_handling_sinks_is_not_passed_over(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    """Settings that handle sinks have a pass that looks for them, and passes of their own."""
+    ways = [HeatmapSettings(seeds=2), HeatmapSettings(seeds=2, gas="suppress")]
+    calls: list[object] = []
+    hook = model.transformer.register_forward_pre_hook(lambda *_: calls.append(None))
+    score_settings(model, items[:1], ways)
+    hook.remove()
+    assert len(calls) == sum(map(passes, ways)) == 2 + 3
+
+
+def test_redirecting_without_magnets_is_refused(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    with pytest.raises(NoMagnetsError):
+        score_settings(model, items[:1], [HeatmapSettings(gas="redirect")])
+
+
+def test_switches_are_every_combination_once() -> None:
+    made = switched(HeatmapSettings(heads=((1, 0),), seeds=2), gas="suppress", strengths=(0.5, 1.0))
+    assert len(set(made)) == len(made) == 2 * 2 * 3 * 3
+    assert {one.gas for one in made} == {"suppress"} and {one.seeds for one in made} == {2}
+    assert {(one.blocks, one.heads) for one in made} == {(None, ((1, 0),)), ("informative", None)}
 
 
 def test_fewer_draws_are_the_first_of_them(model: DiffusionModel, items: list[GroundingItem]) -> None:

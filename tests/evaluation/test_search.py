@@ -118,3 +118,15 @@ def test_no_items_cannot_be_searched(model: DiffusionModel) -> None:
 def test_one_block_is_all_there_is() -> None:
     assert SearchSpace().block_choices([5]) == [None]
     assert len(SearchSpace().block_choices(range(8))) == 36
+
+
+def test_handling_sinks_is_searched_too(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    space = SearchSpace(noise_levels=(0.3,), longest_run=1, head_counts=(), gas=("none", "suppress"))
+    some = items[:3]
+    table = choose_settings(model, some, space, magnets=(".",), seed=2).table
+    assert table.groupby("gas").size().to_dict() == {"none": 60, "suppress": 60}
+    row = table[table.gas == "suppress"].iloc[0]
+    settings = HeatmapSettings.from_dict(json.loads(row.settings))
+    assert settings.gas == "suppress"
+    direct = grounding_accuracy(model, some, settings, magnets=(".",), sources=["model"], seed=2).outcomes
+    assert row.target == pytest.approx(direct.target.mean())

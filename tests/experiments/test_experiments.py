@@ -24,7 +24,9 @@ from refam_analysis.segmentation import HeatmapSettings, default_settings
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 from refam_analysis.weights import embedded_folder
 
-SEARCH = settings.SettingsSearch(items=4, noise_levels=(0.4, 0.7), longest_run=1, seeds=(1, 2), heads=2, batch_size=3)
+SEARCH = settings.SettingsSearch(
+    items=4, noise_levels=(0.4, 0.7), longest_run=1, seeds=(1, 2), heads=2, strengths=(1.0,), batch_size=3
+)
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,37 @@ def test_the_chosen_settings_are_the_first_finalist_and_go_into_the_model(search
 
 
 def test_finalists_are_the_best_of_every_stage(searched: Result) -> None:
-    finalists = set(searched["finalists"]["settings"])
-    assert set(searched["candidates"]["stage"]) == {"grid", "heads", "draws"}
-    for _, rows in searched["candidates"].groupby("stage"):
-        best = rows.sort_values("margin", ascending=False, kind="stable")["settings"].head(SEARCH.finalists)
-        assert set(best) <= finalists
+    finalists = {tuple(row) for row in searched["finalists"][["settings", "magnets"]].itertuples(index=False)}
+    assert set(searched["candidates"]["stage"]) == {"grid", "heads", "draws", "switches"}
+    able = searched["candidates"].query("gas != 'redirect'")
+    for _, rows in able.groupby(["stage", "magnets"]):
+        best = rows.sort_values("margin", ascending=False, kind="stable").head(SEARCH.finalists)
+        assert {tuple(row) for row in best[["settings", "magnets"]].itertuples(index=False)} <= finalists
+
+
+def test_switches_are_tried_without_and_with_magnets(searched: Result) -> None:
+    tried = searched["candidates"].query("stage == 'switches'")
+    counts = tried.groupby(["magnets", "gas"]).size().to_dict()
+    every = 2 * 2 * 3 * 2  # sites, noun phrase, upsampling, one strength and none
+    assert counts == {
+        ("default", "none"): every, ("default", "redirect"): every, ("default", "suppress"): every,
+        ("none", "none"): every, ("none", "suppress"): every,
+    }  # fmt: skip
+
+
+def test_settings_that_need_magnets_are_no_default(searched: Result) -> None:
+    assert "redirect" not in set(searched["finalists"]["gas"])
 
 
 def test_finalists_are_scored_on_other_scenes(searched: Result, model: DiffusionModel) -> None:
-    most = max(HeatmapSettings.from_dict(json.loads(text)).seeds for text in searched["finalists"]["settings"])
-    for row in searched["finalists"].to_dict("records"):
-        one = HeatmapSettings.from_dict(json.loads(row["settings"]))
-        if one.seeds != most:
-            continue
-        items = hard_items("validation", SEARCH.items, skip=SEARCH.items)
-        direct = grounding_accuracy(model, items, one, sources=["model"]).outcomes
-        assert row["target"] == pytest.approx(direct["target"].mean())
+    items = hard_items("validation", SEARCH.items, kinds=SEARCH.kinds, skip=SEARCH.items)
+    for magnets, rows in searched["finalists"].groupby("magnets"):
+        most = rows["seeds"].max()
+        for row in rows[rows["seeds"] == most].to_dict("records"):
+            one = HeatmapSettings.from_dict(json.loads(row["settings"]))
+            appended = settings.MAGNETS[str(magnets)]
+            direct = grounding_accuracy(model, items, one, magnets=appended, sources=["model"]).outcomes
+            assert row["target"] == pytest.approx(direct["target"].mean())
 
 
 def test_the_search_is_loaded_although_it_changed_refam_json(searched: Result, place: Place) -> None:

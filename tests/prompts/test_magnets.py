@@ -10,6 +10,7 @@ from refam_analysis.prompts import (
     DEFAULT_MAGNETS,
     EmptyExpressionError,
     EmptyMagnetError,
+    MagnetsTypeError,
     PromptError,
     UnreadableTextError,
     make_prompt,
@@ -26,6 +27,11 @@ def test_an_expression_without_a_visible_character_is_refused(expression: str) -
 def test_an_empty_magnet_is_refused() -> None:
     with pytest.raises(EmptyMagnetError, match="' '|''"):
         make_prompt("the ring", [" "])
+
+
+def test_one_string_is_no_list_of_magnets() -> None:
+    with pytest.raises(MagnetsTypeError, match="every letter"):
+        make_prompt("the ring", "red blue")
 
 
 @pytest.mark.parametrize("where", ["expression", "magnet"])

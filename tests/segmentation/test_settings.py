@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
 
-BLOCKS = st.none() | st.lists(st.integers(0, 56), min_size=1)
+BLOCKS = st.none() | st.just("informative") | st.lists(st.integers(0, 56), min_size=1)
 HEADS = st.none() | st.lists(st.tuples(st.integers(0, 56), st.integers(0, 23)), min_size=1)
 SETTINGS = st.builds(
     lambda sites, **others: HeatmapSettings(**sites, **others),
@@ -21,6 +21,10 @@ SETTINGS = st.builds(
     aggregation=st.sampled_from(["mean", "product"]),
     noise_levels=st.lists(st.floats(0, 1), min_size=1),
     seeds=st.integers(1, 5),
+    gas=st.sampled_from(["none", "suppress", "redirect"]),
+    noun_phrase=st.booleans(),
+    upsampling=st.sampled_from(["none", "bilinear", "bicubic"]),
+    spatial_bias=st.floats(0, 1),
 )
 
 
@@ -52,6 +56,13 @@ def test_the_blocks_of_the_heads_are_recorded(heads: list[tuple[int, int]]) -> N
         ({"blocks": ["a"]}, "cannot be read"),
         ({"seeds": 0}, "noise draws"),
         ({"seeds": 1.5}, "noise draws"),
+        ({"blocks": "deep"}, "'informative'"),
+        ({"blocks": "informative", "heads": [[0, 1]]}, "leave one out"),
+        ({"gas": "some"}, "none or suppress or redirect"),
+        ({"upsampling": "cubic"}, "none or bilinear or bicubic"),
+        ({"noun_phrase": "yes"}, "true or false"),
+        ({"spatial_bias": 1.5}, "from 0"),
+        ({"spatial_bias": "strong"}, "cannot be read"),
         ({"block": 1}, "no block"),
     ],
     ids=str,

@@ -5,6 +5,7 @@ Every way of asking has the same pictures and the same noise, so differences are
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,16 +19,15 @@ from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
-from refam_analysis.prompts.noun_phrases import noun_phrase
-from refam_analysis.prompts.places import places
 from refam_analysis.recording import Recording
 from refam_analysis.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from refam_analysis.segmentation.finish import finished_values
 from refam_analysis.segmentation.heatmap import ContentWord, content_words, heatmaps
 from refam_analysis.segmentation.pipeline import record_for_heatmaps
 from refam_analysis.segmentation.point import peaks
 from refam_analysis.segmentation.segmenters import Segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
-from refam_analysis.segmentation.spatial_bias import spatial_bias
+from refam_analysis.segmentation.spatial_bias import DEFAULT_STRENGTH
 
 Floats = NDArray[np.float64]
 
@@ -67,13 +67,14 @@ def about_readings(
     Args:
         model: from ``load_model``.
         items: the scenes.
-        settings: how heatmaps are read.
+        settings: how heatmaps are read; noun phrase, upsampling and spatial bias are switched here.
         segmenter: asked for the masks.
         seeds: of each item's noise, and of its control words.
 
     Returns:
         Criterion, or criterion with ``_control`` -> (scene,), turned as the rules say.
     """
+    settings = settings.attention_alone
     asked: dict[str, list[tuple[str, ...]]] = {
         "plain": [() for _ in items],
         "magnets": [DEFAULT_MAGNETS for _ in items],
@@ -90,12 +91,10 @@ def about_readings(
         for name, appended in asked.items()
     }
     heat = {name: _heat(recordings, settings) for name, recordings in groups.items()}
-    heat["stop words read"] = _heat(groups["plain"], settings, kinds=("content", "stop"))
-    heat["noun phrase"] = _heat(
-        groups["plain"], settings, phrases=[noun_phrase(item.expression).words for item in items]
-    )
-    shape = heat["plain"].shape[1:]
-    heat["spatial bias"] = heat["plain"] * np.stack([spatial_bias(places(item.expression), shape) for item in items])
+    stop = [content_words(group[0].tokens, kinds=("content", "stop")) for group in groups["plain"]]
+    heat["stop words read"] = _heat(groups["plain"], settings, stop)
+    heat["noun phrase"] = _heat(groups["plain"], dataclasses.replace(settings, noun_phrase=True))
+    heat["spatial bias"] = _heat(groups["plain"], dataclasses.replace(settings, spatial_bias=DEFAULT_STRENGTH))
     found = _judged(heat, items, segmenter)
     plain, magnets, others = (found[name] for name in asked)
     surplus = [surplus_of_stop_words(group, item) for group, item in zip(groups["plain"], items, strict=True)]
@@ -154,20 +153,12 @@ def surplus_of_stop_words(recordings: Sequence[Recording], item: GroundingItem) 
 def _heat(
     groups: Sequence[Sequence[Recording]],
     settings: HeatmapSettings,
-    *,
-    kinds: Sequence[str] = ("content",),
-    phrases: Sequence[Sequence[int]] | None = None,
+    words: Sequence[Sequence[ContentWord]] | None = None,
 ) -> Floats:
-    """(scene, y, x), read from words of some kinds, or from the content words of a phrase, where it has any."""
-    words = [content_words(group[0].tokens, kinds=kinds) for group in groups]
-    if phrases is not None:
-        words = [_within(own, phrase) for own, phrase in zip(words, phrases, strict=True)]
-    maps = heatmaps(groups, [settings], words)[:, 0].double().numpy()
-    return maps.reshape(len(groups), *groups[0][0].layout.grid)
-
-
-def _within(words: tuple[ContentWord, ...], phrase: Sequence[int]) -> tuple[ContentWord, ...]:
-    return tuple(word for word in words if word.index in phrase) or words
+    """(scene, y, x), read from some words, or from those that the settings say."""
+    maps = heatmaps(groups, [settings], words)[:, 0].double().numpy().reshape(len(groups), 1, *groups[0][0].layout.grid)
+    pairs = zip(maps, groups, strict=True)
+    return np.concatenate([finished_values(own, settings, group[0]) for own, group in pairs])
 
 
 def _judged(heat: Mapping[str, Floats], items: Sequence[GroundingItem], segmenter: Segmenter) -> dict[str, Reading]:
