@@ -2,7 +2,9 @@
 
 The unit is always the scene: one row of ``values`` is one recording (image, prompt and seed), one column
 one quantity (a block, a token role, a kind). A scene may lack a quantity (its prompt has no such word):
-NaN says so, and that scene then takes no part in that column. Nothing here knows what attention is.
+NaN says so, and that scene then takes no part in that column. Where a unit holds a varying number of items (an image
+and its expressions) it is a cluster, and a mean over items is a ratio of sums over clusters. Nothing here knows what
+attention is.
 """
 
 from __future__ import annotations
@@ -159,6 +161,155 @@ def benjamini_hochberg(p: Floats) -> Floats:
     if made.any():
         q[made] = false_discovery_control(p[made], method="bh")
     return q
+
+
+def cluster_sums(values: Floats, clusters: NDArray[Any]) -> Floats:
+    """Sums over the items of each cluster, such as over the expressions of each image.
+
+    Args:
+        values: (items, columns); NaN counts as nothing.
+        clusters: (items,), which cluster each item is of; any labels that can be sorted.
+
+    Returns:
+        (clusters, columns), clusters in the order of their labels.
+
+    >>> cluster_sums(np.array([[1.0], [2.0], [4.0]]), np.array(["b", "a", "b"])).tolist()
+    [[2.0], [5.0]]
+    """
+    labels, group = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((len(labels), values.shape[1]))
+    np.add.at(sums, group.ravel(), np.where(np.isfinite(values), values, 0.0))
+    return sums
+
+
+def bootstrap_ratios(numerators: Floats, denominators: Floats, *, resamples: int = 2000, seed: int = 0) -> Floats:
+    """Bootstrap draws of a ratio of sums, with whole clusters drawn with replacement.
+
+    A mean over items whose number differs from cluster to cluster is such a ratio (sum of values over number of items),
+    and so is a cumulative IoU. Equal seeds and numbers of clusters give equal draws of clusters: so the draws of two
+    columns, or of two calls over the same clusters, are paired, and their differences are draws of the difference.
+
+    Args:
+        numerators: (clusters, columns), finite: sums over the cluster; 0 where it lacks the quantity.
+        denominators: the same shape, not negative.
+        resamples: number of draws.
+        seed: of the draws.
+
+    Returns:
+        (resamples, columns); NaN in a draw whose denominators sum to 0.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data).
+
+    >>> bootstrap_ratios(np.array([[1.0], [3.0]]), np.array([[2.0], [6.0]]), resamples=3).tolist()
+    [[0.5], [0.5], [0.5]]
+    """
+    clusters, generator = len(numerators), np.random.default_rng(seed)
+    step = max(1, _CELLS // max(1, clusters))
+    parts = []
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = generator.multinomial(clusters, np.full(clusters, 1 / clusters), rows).astype(np.float64)
+        parts.append(ratios_of(drawn @ numerators, drawn @ denominators))
+    return np.concatenate(parts)
+
+
+def bootstrap_ratio_interval(
+    numerators: Floats, denominators: Floats, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Percentile bootstrap interval of a ratio of sums over clusters, column by column.
+
+    Args:
+        numerators, denominators, resamples, seed: as for :func:`bootstrap_ratios`.
+        confidence: share of the draws between the two ends.
+
+    Returns:
+        Two arrays (columns,): the lower and the upper end; NaN where fewer than two clusters have the quantity.
+
+    >>> low, high = bootstrap_ratio_interval(np.array([[1.0], [2.0], [3.0]]), np.array([[2.0], [2.0], [4.0]]))
+    >>> bool(0.5 <= low[0] < 0.75 < high[0] <= 1.0)
+    True
+    """
+    draws = bootstrap_ratios(numerators, denominators, resamples=resamples, seed=seed)
+    low, high = percentile_interval(draws, confidence=confidence)
+    enough = (denominators > 0).sum(axis=0) > 1
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def percentile_interval(draws: Floats, *, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """The middle share of bootstrap draws, column by column.
+
+    Args:
+        draws: (resamples, columns); NaN does not count.
+        confidence: share between the two ends.
+
+    Returns:
+        Two arrays (columns,); NaN where there is no draw.
+
+    >>> [end.round(6).tolist() for end in percentile_interval(np.arange(101.0)[:, None], confidence=0.9)]
+    [[5.0], [95.0]]
+    """
+    low, high = np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
+    tails = [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]
+    some = np.isfinite(draws).any(axis=0)
+    if some.any():
+        low[some], high[some] = np.nanquantile(draws[:, some], tails, axis=0)
+    return low, high
+
+
+def swap_p(
+    before: tuple[Floats, Floats], after: tuple[Floats, Floats], *, flips: int = 20_000, seed: int = 0
+) -> Floats:
+    """Two-sided probability of so large a difference of two ratios of sums, were the two conditions interchangeable.
+
+    In every cluster the two conditions change places or do not, as a coin falls. For ratios with equal denominators,
+    such as means over the same items, this is the sign-flip test of :func:`two_sided_sign_flip_p`. With at most 12
+    clusters all exchanges are tried; with more, random ones, and the smallest possible p is 1 / (flips + 1).
+
+    Args:
+        before: numerators and denominators, each (clusters, columns), as for :func:`bootstrap_ratios`.
+        after: those of the other condition, over the same clusters.
+        flips: random exchanges.
+        seed: of the exchanges.
+
+    Returns:
+        p of shape (columns,); NaN where a ratio has no denominator.
+
+    Source: Fisher, The Design of Experiments, 1935, section 21; Phipson and Smyth, 2010.
+
+    >>> ones = np.ones((3, 1))
+    >>> swap_p((np.zeros((3, 1)), ones), (np.array([[1.0], [2.0], [1.5]]), ones)).tolist()
+    [0.25]
+    """
+    clusters, columns = before[0].shape
+    exact = clusters <= _EXACT_SCENES
+    total = 2**clusters if exact else flips
+    generator = np.random.default_rng(seed)
+    sums = [(first.sum(axis=0), second.sum(axis=0)) for first, second in zip(before, after, strict=True)]
+    moved = [second - first for first, second in zip(before, after, strict=True)]
+    observed = np.abs(ratios_of(sums[0][1], sums[1][1]) - ratios_of(sums[0][0], sums[1][0]))
+    count, step = np.zeros(columns), max(1, _CELLS // max(1, clusters))
+    for start in range(0, total, step):
+        rows = np.arange(start, min(start + step, total))
+        swapped = (
+            (rows[:, None] >> np.arange(clusters)) & 1 if exact else generator.integers(0, 2, (len(rows), clusters))
+        ).astype(np.float64)
+        change = [swapped @ part for part in moved]
+        first, second = (
+            ratios_of(sums[0][side] + sign * change[0], sums[1][side] + sign * change[1])
+            for side, sign in ((0, 1.0), (1, -1.0))
+        )
+        count += (np.abs(second - first) >= observed - 1e-12).sum(axis=0)
+    p = count / total if exact else (count + 1.0) / (total + 1.0)
+    return np.where(np.isfinite(observed), p, np.nan)
+
+
+def ratios_of(numerators: Floats, denominators: Floats) -> Floats:
+    """Element by element; NaN where the denominator is 0.
+
+    >>> ratios_of(np.array([1.0, 2.0]), np.array([2.0, 0.0])).tolist()
+    [0.5, nan]
+    """
+    return np.divide(numerators, denominators, out=np.full(np.shape(numerators), np.nan), where=denominators > 0)
 
 
 def _random_flips(filled: Floats, observed: Floats, flips: int, generator: np.random.Generator) -> Floats:

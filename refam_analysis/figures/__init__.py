@@ -3,6 +3,8 @@
 ``with figure_style():`` around the creation of the figure gives the library's look.
 """
 
+from refam_analysis.figures.ablation import points_moved, switch_effects, switch_effects_by_kind
+from refam_analysis.figures.benchmarks import benchmark_scores, run_differences, slice_scores
 from refam_analysis.figures.causal import sink_minus_random, sinks_against_random
 from refam_analysis.figures.costs import cost_scaling, memory_costs, recording_costs
 from refam_analysis.figures.curves import (
@@ -42,6 +44,7 @@ from refam_analysis.figures.redistribution import (
     magnet_grid,
     mass_flow,
 )
+from refam_analysis.figures.scaling import cost_shares
 from refam_analysis.figures.sequence import block_head_grid, block_head_values, directions, word_block_grid
 from refam_analysis.figures.sinks import (
     calibration_level,
@@ -54,6 +57,7 @@ from refam_analysis.figures.sinks import (
     sinks_over_steps,
 )
 from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style, one_legend
+from refam_analysis.figures.video import clip_strip, following_over_time, frame_heatmaps
 
 __all__ = [
     "HEAT_COLOURS",
@@ -62,14 +66,17 @@ __all__ = [
     "REGION_LOOKS",
     "SIDE_LOOKS",
     "attention_matrix",
+    "benchmark_scores",
     "block_head_grid",
     "block_head_values",
     "by_block_and_noise_level",
     "calibration_level",
     "calibration_power",
     "claims_forest",
+    "clip_strip",
     "conditions_forest",
     "cost_scaling",
+    "cost_shares",
     "count_bars",
     "directions",
     "dose_response",
@@ -78,6 +85,8 @@ __all__ = [
     "entropy_by_direction",
     "entropy_by_kind",
     "figure_style",
+    "following_over_time",
+    "frame_heatmaps",
     "head_spread",
     "heat_over",
     "key_importance",
@@ -96,9 +105,11 @@ __all__ = [
     "phrases_by_block",
     "pipeline_figure",
     "point_accuracy_by",
+    "points_moved",
     "profiles_over_depth",
     "received_from_both_sides",
     "recording_costs",
+    "run_differences",
     "scene_samples",
     "sink_agreement",
     "sink_effects",
@@ -107,6 +118,9 @@ __all__ = [
     "sinks_against_random",
     "sinks_against_semantics",
     "sinks_over_steps",
+    "slice_scores",
+    "switch_effects",
+    "switch_effects_by_kind",
     "token_maps",
     "value_intervals",
     "values_by_group",

@@ -11,16 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from refam_analysis.evaluation.datasets.rle import BadMaskError, encode_mask
 from refam_analysis.evaluation.metrics import (
+    PRECISION_THRESHOLDS,
     EmptyRule,
     MaskError,
     MaskShapeError,
+    contour_accuracies,
     contour_accuracy,
+    ious_of,
     mask_ious,
+    mask_overlaps,
     mean_iou,
     overall_iou,
     point_accuracy,
     points_on,
+    precision_at,
+    region_and_contour,
     region_similarity,
 )
 
@@ -191,3 +198,109 @@ def test_a_mask_of_anything_but_truth_values_is_refused(mask: np.ndarray) -> Non
 def test_a_mask_of_three_axes_is_refused() -> None:
     with pytest.raises(MaskError, match=r"\(3, 2, 2\)"):
         mean_iou([np.ones((3, 2, 2), bool)], [np.ones((3, 2, 2), bool)])
+
+
+# Run lengths
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=5))
+def test_run_lengths_are_worth_what_their_arrays_are(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    predicted, true = zip(*pairs, strict=True)
+    ours, truth = [encode_mask(mask) for mask in predicted], [encode_mask(mask) for mask in true]
+    expected = mask_overlaps(predicted, true)
+    for one, other in ((ours, truth), (predicted, truth), (ours, true)):
+        np.testing.assert_array_equal(mask_overlaps(one, other), expected)
+
+
+def test_points_are_looked_up_on_run_lengths_too() -> None:
+    mask = np.zeros((3, 5), bool)
+    mask[1, 4] = True
+    assert points_on([(4, 1), (1, 1)], [encode_mask(mask)] * 2).tolist() == [True, False]
+
+
+def test_run_lengths_of_other_sizes_are_refused() -> None:
+    with pytest.raises(MaskShapeError, match=r"\(2, 2\) predicted, \(2, 3\) true"):
+        mask_overlaps([encode_mask(np.ones((2, 2)))], [encode_mask(np.ones((2, 3)))])
+
+
+def test_run_lengths_that_make_up_no_mask_are_refused() -> None:
+    with pytest.raises(BadMaskError):
+        mask_overlaps([{"size": [2, 2], "counts": b"2"}], [encode_mask(np.ones((2, 2)))])
+
+
+def test_masks_of_many_sizes_keep_their_order() -> None:
+    sizes = [(2, 2), (3, 1), (2, 2), (480, 854), (3, 1)]
+    predicted = [np.ones(size, bool) for size in sizes]
+    true = [np.arange(size[0] * size[1]).reshape(size) < number for number, size in enumerate(sizes)]
+    assert mask_overlaps(predicted, true)[0].tolist() == [0, 1, 2, 3, 3]
+
+
+# Precision
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=6))
+def test_precision_is_the_share_that_reaches_each_threshold(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    slow = [1.0 if (iou := slow_iou(p, t)) is None else iou for p, t in pairs]
+    expected = [sum(iou >= threshold for iou in slow) / len(slow) for threshold in (0.5, 0.6, 0.7, 0.8, 0.9)]
+    predicted, true = zip(*pairs, strict=True)
+    assert precision_at(predicted, true).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_iou_equal_to_the_threshold_reaches_it() -> None:
+    true = np.ones((1, 10), bool)
+    for tenths, threshold in zip(range(5, 10), PRECISION_THRESHOLDS, strict=True):
+        assert precision_at([np.arange(10)[None] < tenths], [true], [threshold]).tolist() == [1.0]
+
+
+def test_precision_follows_the_rule_for_empty_masks() -> None:
+    nothing = np.zeros((2, 2), bool)
+    half = np.array([[True, True], [False, False]])
+    masks, truth = [nothing, half], [nothing, np.ones((2, 2), bool)]
+    values = {rule: precision_at(masks, truth, [0.6], empty=rule)[0] for rule in ("right", "wrong", "skip")}
+    assert values == {"right": 0.5, "wrong": 0.0, "skip": 0.0}
+    assert np.isnan(precision_at([nothing], [nothing], [0.6], empty="skip")).all()
+
+
+def test_counted_pixels_give_the_ious_of_their_masks() -> None:
+    assert ious_of([1, 0, 0], [4, 2, 0], empty="right").tolist() == [0.25, 0.0, 1.0]
+
+
+# Frames
+
+
+@given(st.integers(1, 4), SIDES, st.randoms(use_true_random=False))
+def test_frames_are_scored_as_each_by_itself(frames: int, size: tuple[int, int], random: object) -> None:
+    rng = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
+    predicted, true = rng.random((2, frames, *size)) < rng.choice([0.0, 0.3, 0.9], (2, frames, 1, 1))
+    alone = [slow_contour(p, t, 0.2) for p, t in zip(predicted, true, strict=True)]
+    assert contour_accuracies(predicted, true, tolerance=0.2).tolist() == pytest.approx(alone, abs=1e-9)
+    assert contour_accuracy(predicted, true, tolerance=0.2) == pytest.approx(np.mean(alone), abs=1e-9)
+    regions = [1.0 if (iou := slow_iou(p, t)) is None else iou for p, t in zip(predicted, true, strict=True)]
+    assert region_similarity(predicted, true) == pytest.approx(np.mean(regions), abs=1e-9)
+    both = (np.mean(alone) + np.mean(regions)) / 2
+    assert region_and_contour(predicted, true, tolerance=0.2) == pytest.approx(both, abs=1e-9)
+
+
+def test_a_frame_of_davis_follows_the_definition() -> None:
+    """480 x 854: the radius is 8 pixels, and frames are cropped to where outlines are."""
+    rows, columns = np.mgrid[:480, :854]
+    true = ((rows - 100) / 20) ** 2 + ((columns - 800) / 25) ** 2 < 1
+    predicted = ((rows - 104) / 18) ** 2 + ((columns - 790) / 30) ** 2 < 1
+    value = contour_accuracy(predicted, true)
+    assert 0.3 < value < 0.99
+    assert value == pytest.approx(slow_contour(predicted, true), abs=1e-9)
+
+
+@given(PAIRS, st.integers(0, 4), st.integers(0, 4))
+def test_moving_both_masks_together_changes_no_measure_of_regions(
+    pair: tuple[np.ndarray, np.ndarray], down: int, right: int
+) -> None:
+    moved = [np.pad(mask, ((down, 4 - down), (right, 4 - right))) for mask in pair]
+    still = [np.pad(mask, ((0, 4), (0, 4))) for mask in pair]
+    for measure in (overall_iou, mean_iou, precision_at):
+        np.testing.assert_equal(measure([moved[0]], [moved[1]]), measure([still[0]], [still[1]]))
+
+
+def test_no_frame_has_no_accuracy() -> None:
+    assert contour_accuracies(np.zeros((0, 4, 4)), np.zeros((0, 4, 4))).shape == (0,)
+    assert math.isnan(contour_accuracy(np.zeros((0, 4, 4)), np.zeros((0, 4, 4))))

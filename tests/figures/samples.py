@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from figures import tables
+from figures import ablation_tables, benchmark_tables, tables
 
 from refam_analysis import figures
 from refam_analysis.models.layout import TokenLayout
@@ -53,6 +53,22 @@ def heat(*places: tuple[float, float]) -> np.ndarray:
     """Maps with a hill each at (x, y), in tokens: (place, 8, 12)."""
     y, x = np.mgrid[:8, :12]
     return np.stack([np.exp(-((x - right) ** 2 + (y - down) ** 2) / 6) for right, down in places])
+
+
+def moving_frames() -> np.ndarray:
+    """The picture, shifted to the left frame by frame."""
+    return np.stack([np.roll(picture(), -4 * frame, axis=1) for frame in range(4)])
+
+
+def moving_truth() -> np.ndarray:
+    return np.stack([np.roll(disc(), -4 * frame, axis=1) for frame in range(4)])
+
+
+def moving_masks() -> np.ndarray:
+    """The disc a little to the left, and lost in the last frame."""
+    masks = np.stack([np.roll(found(), -4 * frame, axis=1) for frame in range(4)])
+    masks[3] = False
+    return masks
 
 
 MAPS = heat((2.5, 2.0), (8.0, 4.5))
@@ -122,6 +138,9 @@ def legend_of_two(axes: Sequence[Any]) -> object:
 
 SAMPLES: dict[str, Sample] = {
     "attention_matrix": Sample(lambda ax: figures.attention_matrix(ax, joint()), (4.6, 3.8)),
+    "benchmark_scores": Sample(
+        lambda ax: figures.benchmark_scores(ax, benchmark_tables.scores(), metric="oIoU"), (6.0, 2.4)
+    ),
     "block_head_grid": Sample(lambda axes: figures.block_head_grid(axes, blocks_and_heads()), (4.2, 3.4), 2, 3),
     "block_head_values": Sample(lambda ax: figures.block_head_values(ax, head_values(), unit="mass on text (share)")),
     "by_block_and_noise_level": Sample(
@@ -131,6 +150,15 @@ SAMPLES: dict[str, Sample] = {
     "calibration_power": Sample(lambda ax: figures.calibration_power(ax, tables.calibrated("factor", tables.POWER))),
     "claims_forest": Sample(forest),
     "cost_scaling": Sample(lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048)), (5.0, 3.8)),
+    "cost_shares": Sample(lambda ax: figures.cost_shares(ax, tables.seconds_by_part()), (5.6, 2.6)),
+    "clip_strip": Sample(
+        lambda axes: figures.clip_strip(
+            axes, moving_frames(), moving_masks(), [0, 2, 3], truth=moving_truth(), point=POINT
+        ),
+        (5.4, 1.8),
+        1,
+        3,
+    ),
     "conditions_forest": Sample(lambda ax: figures.conditions_forest(ax, tables.conditions())),
     "count_bars": Sample(
         lambda ax: figures.count_bars(ax, tables.COUNTS, colours={"ring": (0.8, 0.1, 0.1)}), (3.4, 2.0)
@@ -145,6 +173,15 @@ SAMPLES: dict[str, Sample] = {
         lambda ax: figures.entropy_by_direction(ax, tables.directions(), change=tables.CHANGE)
     ),
     "entropy_by_kind": Sample(lambda ax: figures.entropy_by_kind(ax, tables.rows_by_kind())),
+    "following_over_time": Sample(
+        lambda ax: figures.following_over_time(
+            ax, [1.0, 0.9, 0.8, np.nan, 0.7], [1.0, 0.8, 0.7, 0.1, 0.6], in_sight=[1, 1, 1, 0, 1], said=[1, 1, 0, 0, 1]
+        ),
+        (5.0, 2.6),
+    ),
+    "frame_heatmaps": Sample(
+        lambda axes: figures.frame_heatmaps(axes, moving_frames(), MAPS, [0, 2]), (4.6, 2.0), 1, 2
+    ),
     "head_spread": Sample(lambda ax: figures.head_spread(ax, tables.heads())),
     "heat_over": Sample(lambda ax: figures.heat_over(ax, picture(), MAPS[1]), (2.4, 1.7)),
     "key_importance": Sample(lambda ax: figures.key_importance(ax, tables.importance())),
@@ -171,6 +208,7 @@ SAMPLES: dict[str, Sample] = {
     "phrases_by_block": Sample(lambda ax: figures.phrases_by_block(ax, tables.phrases())),
     "pipeline_figure": Sample(pipeline, (8.0, 1.8), 1, 5),
     "point_accuracy_by": Sample(lambda ax: figures.point_accuracy_by(ax, tables.accuracy(), by="kind", chance=0.07)),
+    "points_moved": Sample(lambda ax: figures.points_moved(ax, ablation_tables.moved()), (6.0, 2.6)),
     "profiles_over_depth": Sample(
         lambda ax: figures.profiles_over_depth(
             ax, tables.profiles(), "row_entropy", label="row entropy (share of log N)"
@@ -180,6 +218,7 @@ SAMPLES: dict[str, Sample] = {
         lambda ax: figures.received_from_both_sides(ax, tables.keys_of_a_block()).legend(), (4.0, 3.8)
     ),
     "recording_costs": Sample(lambda ax: figures.recording_costs(ax, tables.costs(1536)), (5.4, 3.0)),
+    "run_differences": Sample(lambda ax: figures.run_differences(ax, benchmark_tables.differences()), (6.0, 2.0)),
     "scene_samples": Sample(
         lambda axes: figures.scene_samples(
             axes, [picture()], ["the yellow disc on the right of the small blue square"], [disc()]
@@ -195,6 +234,11 @@ SAMPLES: dict[str, Sample] = {
     "sinks_against_random": Sample(lambda ax: figures.sinks_against_random(ax, tables.causal()), (6.0, 3.8)),
     "sinks_against_semantics": Sample(lambda ax: figures.sinks_against_semantics(ax, tables.sinks_and_sharpness())),
     "sinks_over_steps": Sample(lambda ax: figures.sinks_over_steps(ax, tables.over_steps())),
+    "slice_scores": Sample(lambda ax: figures.slice_scores(ax, benchmark_tables.slices(), metric="mIoU"), (6.0, 2.6)),
+    "switch_effects": Sample(lambda ax: figures.switch_effects(ax, ablation_tables.effects()), (6.0, 3.0)),
+    "switch_effects_by_kind": Sample(
+        lambda ax: figures.switch_effects_by_kind(ax, ablation_tables.effects_by_kind()), (6.0, 4.0)
+    ),
     "token_maps": Sample(
         lambda axes: figures.token_maps(axes, picture(), MAPS, ["yellow", "and"], kinds=["content", "stop"]),
         (4.6, 2.0),

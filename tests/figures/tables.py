@@ -217,6 +217,11 @@ def costs(*tokens: int) -> pd.DataFrame:
 # Magnets
 
 
+def seconds_by_part() -> pd.DataFrame:
+    cases = {"512 px, 1 pass": (0.2, 0.02, 0.1, 0.04), "1024 px, 3 passes": (1.8, 0.15, 1.7, 0.04)}
+    return pd.DataFrame.from_dict(cases, orient="index", columns=["transformer", "recording", "moving", "text"])
+
+
 def flow() -> pd.DataFrame:
     moves = {("padding", "magnet"): 0.021, ("padding", "background"): 0.002, ("content", "magnet"): 0.012,
              ("stop", "magnet"): 0.009, ("stop", "background"): 0.003, ("target", "magnet"): 0.006,
