@@ -37,6 +37,7 @@ from refam_analysis.evaluation.metrics import (
     region_and_contour,
     region_similarity,
 )
+from refam_analysis.evaluation.moving import MOVING_SOURCES, MovingReport, moving_accuracy
 from refam_analysis.evaluation.published import published_rows
 from refam_analysis.evaluation.recordings import accuracy_by_reading, read_points, record_items
 from refam_analysis.evaluation.refinement import score_settings
@@ -45,6 +46,7 @@ from refam_analysis.evaluation.runner import RunConfiguration, RunResults, evalu
 from refam_analysis.evaluation.search import SearchFolderError, SearchResult, SearchSpace, choose_settings
 
 __all__ = [
+    "MOVING_SOURCES",
     "SOURCES",
     "ColourJudgement",
     "EmptyRule",
@@ -54,6 +56,7 @@ __all__ = [
     "MaskError",
     "MaskReport",
     "MaskShapeError",
+    "MovingReport",
     "NoItemsError",
     "RunConfiguration",
     "RunResults",
@@ -78,6 +81,7 @@ __all__ = [
     "mask_accuracy",
     "mask_ious",
     "mean_iou",
+    "moving_accuracy",
     "noun_phrase_accuracy",
     "overall_iou",
     "paired_accuracy",

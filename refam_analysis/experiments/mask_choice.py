@@ -139,8 +139,8 @@ def measure(
         )
         masks, scores = found.stages["masks"], found.stages["scores"]
         ious = mask_ious(masks, [truth] * len(masks))
-        chosen = {way: choose_mask(masks, scores, found.heatmap, by=way) for way in MASK_CHOICES}
-        row = {"item": number, "scene": item.scene, "kind": item.kind, "expression": item.expression}
+        chosen: dict[str, int] = {way: choose_mask(masks, scores, found.heatmap, by=way) for way in MASK_CHOICES}
+        row: dict[str, Any] = {"item": number, "scene": item.scene, "kind": item.kind, "expression": item.expression}
         row["on_target"] = bool(points_on([found.point], [truth])[0])
         for way, candidate in {**chosen, BEST: int(ious.argmax())}.items():
             row |= {f"candidate_{way}": candidate, f"iou_{way}": float(ious[candidate])}

@@ -49,7 +49,7 @@ CANDIDATES: dict[str, FollowSettings] = {
         for value in values
     },
 }
-"""The defaults, and each setting changed up and down: all else being equal, the first of the best is taken."""
+"""The defaults, and each setting changed up and down."""
 
 _PART = 20
 _GROUPS: dict[str, tuple[str, ...]] = {"event": EVENTS, "speed": tuple(SPEEDS), "kind": MOVING_KINDS}
@@ -91,10 +91,10 @@ def run(
         progress: show bars.
 
     Returns:
-        The tables ``choice`` (a row a candidate: ``jf`` with its interval over validation clips, ``chosen``),
-        ``outcomes`` (see :class:`~refam_analysis.evaluation.moving.MovingReport`) and ``summary``, whose rows are
-        those of ``MovingReport.summary`` for all clips and by event, speed and kind (columns ``by`` and ``group``),
-        with ``passed``, the verdict by the rule; and ``headline``, its rows for all clips.
+        The tables ``choice`` (see :func:`choice_table`), ``outcomes`` (see
+        :class:`~refam_analysis.evaluation.moving.MovingReport`), ``summary``, whose rows are those of
+        ``MovingReport.summary`` for all clips and by event, speed and kind (columns ``by`` and ``group``), with
+        ``passed``, the verdict by the rule; and ``headline``, its rows for all clips.
     """
     test, folder = test or VideoTest(), folder or embedded_folder("embedded-dit")
     watch = Stopwatch()
@@ -167,18 +167,29 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
 
 
 def choice_table(accuracies: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """The candidates with their intervals over clips, in the order of :data:`CANDIDATES`; the first of the best chosen.
+    """The candidates beside the default, clip by clip, and which one is taken.
+
+    The default stays unless others are better with an interval of the gain above zero; then the best of these.
 
     Args:
         accuracies: from :func:`~refam_analysis.evaluation.moving.settings_accuracy`.
         seed: of the bootstrap.
+
+    Returns:
+        A row a candidate, in the order of :data:`CANDIDATES`: ``candidate``, ``jf``, ``gain`` over the default, both
+        with ``_low`` and ``_high`` over clips, ``scenes`` and ``chosen``.
     """
     wide = accuracies.pivot(index="clip", columns="candidate", values="jf")
     wide = wide[[name for name in CANDIDATES if name in wide]]
-    low, high = bootstrap_interval(wide.to_numpy(float), seed=seed)
-    table = pd.DataFrame({"candidate": wide.columns, "jf": wide.mean().to_numpy(), "jf_low": low, "jf_high": high})
+    gains = wide.sub(wide["default"], axis=0)
+    table = pd.DataFrame({"candidate": wide.columns})
+    for name, values in (("jf", wide), ("gain", gains)):
+        low, high = bootstrap_interval(values.to_numpy(float), seed=seed)
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = values.mean().to_numpy(), low, high
     table["scenes"] = len(wide)
-    table["chosen"] = table.index == table["jf"].idxmax()
+    better = table[table["gain_low"] > 0]
+    taken = better["gain"].idxmax() if len(better) else table.index[table["candidate"] == "default"][0]
+    table["chosen"] = table.index == taken
     return table
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -293,6 +293,7 @@ def describe_item(picture: Picture, prompt: Prompt, seed: int) -> dict[str, Any]
     }
 
 
+@cache  # the same for every recording, and read from files
 def _version_of(name: str) -> str | None:
     try:
         return metadata.version(name)

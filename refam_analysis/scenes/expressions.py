@@ -43,11 +43,12 @@ class Expression:
 
 @dataclass(frozen=True)
 class Look:
-    """What an object is called: any of size, colour and shape; ``one`` where the shape is not named."""
+    """What an object is called: any of size, colour, shape and material; ``one`` where the shape is not named."""
 
     size: str | None = None
     colour: str | None = None
     shape: str | None = None
+    material: str | None = None
 
     @property
     def words(self) -> str:
@@ -56,13 +57,18 @@ class Look:
         >>> Look(colour="red", size="small").words
         'small red one'
         """
-        return " ".join(word for word in (self.size, self.colour, self.shape or "one") if word)
+        return " ".join(word for word in (self.size, self.material, self.colour, self.shape or "one") if word)
 
     def fits(self, item: SceneObject) -> bool:
         """Whether every named attribute is true of the object."""
         return all(
             word is None or word == actual
-            for word, actual in ((self.size, item.size), (self.colour, item.colour), (self.shape, item.shape))
+            for word, actual in (
+                (self.size, item.size),
+                (self.colour, item.colour),
+                (self.shape, item.shape),
+                (self.material, item.material),
+            )
         )
 
 
@@ -89,7 +95,7 @@ RELATIONS: dict[str, Callable[[float, float], bool]] = {
 }
 """Phrases of relation and what they mean for (object minus landmark) in shares of the picture's side."""
 
-_EXTREMES: dict[str, Callable[[SceneObject], float]] = {
+EXTREMES: dict[str, Callable[[SceneObject], float]] = {
     "largest": lambda o: np.log(o.radius) / np.log(SIZE_RATIO),
     "smallest": lambda o: -np.log(o.radius) / np.log(SIZE_RATIO),
     "leftmost": lambda o: -o.x / RELATION_GAP,
@@ -120,9 +126,10 @@ def expressions(scene: Scene, kind: ExpressionKind) -> list[Expression]:
 
 def looks(item: SceneObject, *, least: int = 1) -> Iterator[Look]:
     """Every way of naming an object by at least ``least`` attributes, its shape first of all."""
-    for size, colour, shape in product((None, item.size), (None, item.colour), (item.shape, None)):
-        if sum(word is not None for word in (size, colour, shape)) >= least:
-            yield Look(size, colour, shape)
+    materials = (None, item.material) if item.material else (None,)
+    for material, size, colour, shape in product(materials, (None, item.size), (None, item.colour), (item.shape, None)):
+        if sum(word is not None for word in (material, size, colour, shape)) >= least:
+            yield Look(size, colour, shape, material)
 
 
 def rivals(scene: Scene, target: int) -> list[int]:
@@ -208,7 +215,7 @@ def _loosely(phrase: str, item: SceneObject, landmark: SceneObject) -> bool:
 
 
 def _superlative(scene: Scene) -> Iterator[Expression]:
-    for word, value in _EXTREMES.items():
+    for word, value in EXTREMES.items():
         for index, item in enumerate(scene.objects):
             for look in looks(item, least=0):
                 if look.size is not None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from refam_analysis.scenes.rich_sampling import sample_rich_scene
 from refam_analysis.scenes.scene import Scene, SceneObject
 from refam_analysis.scenes.vocabulary import BACKGROUNDS, COLOURS, HELD_OUT, SHAPES, SIZES
+
+Style = Literal["plain", "rich"]
 
 _MARGIN = 0.02
 _GAP = 0.02
@@ -28,12 +32,15 @@ class SceneOptions:
         shared_attribute: the second object shares its colour or its shape, not both, with the first: the scenes
             in which naming one attribute is not enough.
         held_out: whether the (colour, shape) pairs kept for the test split may appear.
+        style: ``plain``, or ``rich`` for more shapes, materials and textures, see
+            :func:`refam_analysis.scenes.rich_sampling.sample_rich_scene`.
     """
 
     objects: tuple[int, int] = (1, 4)
     occlusion: float = 0.0
     shared_attribute: bool = False
     held_out: bool = False
+    style: Style = "plain"
 
     def __post_init__(self) -> None:
         low, high = self.objects
@@ -43,6 +50,8 @@ class SceneOptions:
             raise ValueError(f"occlusion={self.occlusion} is a probability: give a number from 0 to 1.")
         if self.shared_attribute and low < 2:
             raise ValueError("shared_attribute=True needs at least two objects: give objects=(2, ...) or more.")
+        if self.style not in get_args(Style):
+            raise ValueError(f"style={self.style!r} is unknown: choose one of {', '.join(get_args(Style))}.")
 
 
 def sample_scene(rng: np.random.Generator, options: SceneOptions = SceneOptions()) -> Scene:
@@ -60,6 +69,14 @@ def sample_scene(rng: np.random.Generator, options: SceneOptions = SceneOptions(
     3
     """
     number = int(rng.integers(options.objects[0], options.objects[1] + 1))
+    if options.style == "rich":
+        return sample_rich_scene(
+            rng,
+            number,
+            occlusion=options.occlusion,
+            shared_attribute=options.shared_attribute,
+            held_out=options.held_out,
+        )
     while True:
         looks = _draw_looks(rng, number, options)
         placed: list[SceneObject] = []

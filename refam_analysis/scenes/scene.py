@@ -24,6 +24,7 @@ class SceneObject:
         stripes: contrast of the surface's stripes, 0 for none.
         stripe_angle: in radians.
         velocity: displacement (dx, dy) in one unit of time; (0, 0) in a still scene.
+        material: one of ``MATERIALS``; empty in a plain scene, whose objects have none.
     """
 
     shape: str
@@ -37,6 +38,7 @@ class SceneObject:
     stripes: float = 0.0
     stripe_angle: float = 0.0
     velocity: tuple[float, float] = (0.0, 0.0)
+    material: str = ""
 
     def at(self, time: float) -> SceneObject:
         """The object after ``time`` units of its straight motion.
@@ -57,7 +59,7 @@ class Scene:
 
     Attributes:
         objects: one or more objects.
-        background: one of ``BACKGROUNDS``.
+        background: one of ``BACKGROUNDS``; in a rich scene one of ``TEXTURES``.
         gradient: strength of the background's gradient, as a share of its brightness.
         gradient_angle: direction in which the background grows lighter, in radians.
         light_angle: direction from which the objects are lit, in radians.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from refam_analysis.scenes.dataset import Scenes, SceneSample
 from refam_analysis.scenes.expressions import expressions
 from refam_analysis.scenes.rendering import render
+from refam_analysis.scenes.rich_vocabulary import RICH_HELD_OUT
 from refam_analysis.scenes.scene import Scene
-from refam_analysis.scenes.vocabulary import HELD_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def object_table(samples: Iterable[SceneSample]) -> pd.DataFrame:
                     **{name: getattr(item, name) for name in ("colour", "shape", "size", "x", "y")},
                     "area": float(sample.masks[index].mean()),
                     "visible": float(sample.masks[index].sum() / alone[index].sum()),
-                    "held_out": (item.colour, item.shape) in HELD_OUT,
+                    "held_out": (item.colour, item.shape) in RICH_HELD_OUT,
                 }
             )
     return pd.DataFrame(rows)

@@ -10,19 +10,26 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, render
+from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, describe_rich, render
+from refam_analysis.scenes.sampling import Style
 
 TRAINING_SCENES = (
     SceneOptions(objects=(1, 4), occlusion=0.2),
     SceneOptions(objects=(2, 4), occlusion=0.2, shared_attribute=True),
 )
 """In turn: any scenes, and scenes in which one attribute is not enough to tell two objects apart."""
+RICH_TRAINING_SCENES = (
+    SceneOptions(objects=(1, 6), occlusion=0.4, style="rich"),
+    SceneOptions(objects=(2, 6), occlusion=0.4, shared_attribute=True, style="rich"),
+)
+"""Likewise, of rich scenes."""
 _CHUNK = 32
 
 
-def training_scenes(number: int, size: int) -> list[Scene]:
+def training_scenes(number: int, size: int, style: Style = "plain") -> list[Scene]:
     """The first ``number`` scenes of the training, drawn for pictures of ``size`` pixels."""
-    splits = [Scenes("train", length=number, size=size, options=options, kinds=()) for options in TRAINING_SCENES]
+    chosen = RICH_TRAINING_SCENES if style == "rich" else TRAINING_SCENES
+    splits = [Scenes("train", length=number, size=size, options=options, kinds=()) for options in chosen]
     return [splits[i % len(splits)].draw(i)[0] for i in tqdm(range(number), desc="scenes", leave=False)]
 
 
@@ -35,15 +42,26 @@ class LatentScenes:
         number: how many scenes.
         size: height and width of the pictures in pixels.
         device: where to draw and encode.
+        style: of the scenes, and so of their captions.
 
     Attributes:
         scenes: what the pictures show.
         latents: float16 (scene, channels, size / 4, size / 4), scaled to unit spread.
     """
 
-    def __init__(self, folder: Path, vae: AutoencoderTiny, *, number: int, size: int, device: torch.device) -> None:
-        self.scenes = training_scenes(number, size)
-        path = folder / f"latents-{size}-{number}.npy"
+    def __init__(
+        self,
+        folder: Path,
+        vae: AutoencoderTiny,
+        *,
+        number: int,
+        size: int,
+        device: torch.device,
+        style: Style = "plain",
+    ) -> None:
+        self.scenes = training_scenes(number, size, style)
+        self.describe = describe_rich if style == "rich" else describe
+        path = folder / f"latents-{'rich-' if style == 'rich' else ''}{size}-{number}.npy"
         if not path.exists():
             self._encode(path, vae, size, device)
         self.latents = np.load(path, mmap_mode="r")
@@ -67,7 +85,7 @@ class LatentScenes:
         """Latents float32 (number, channels, h, w) and a caption for each, both drawn at random."""
         chosen = rng.integers(len(self), size=number)
         latents = torch.from_numpy(self.latents[np.sort(chosen)].astype(np.float32))
-        return latents, [describe(self.scenes[i], rng) for i in np.sort(chosen)]
+        return latents, [self.describe(self.scenes[i], rng) for i in np.sort(chosen)]
 
 
 def strew(caption: str, words: list[str], rng: np.random.Generator, *, probability: float = 0.1) -> str:

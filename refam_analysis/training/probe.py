@@ -9,8 +9,10 @@ from __future__ import annotations
 from functools import cache
 
 from refam_analysis.evaluation.grounding import grounding_accuracy
-from refam_analysis.evaluation.items import GroundingItem, hard_items
+from refam_analysis.evaluation.items import GroundingItem, hard_items, scene_items
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes import ExpressionKind, SceneOptions, Scenes
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 READING = HeatmapSettings(
@@ -18,18 +20,19 @@ READING = HeatmapSettings(
 )
 
 
-def probe(model: DiffusionModel, *, items: int = 100) -> dict[str, float]:
+def probe(model: DiffusionModel, *, items: int = 100, style: Style = "plain") -> dict[str, float]:
     """Point accuracy on hard validation scenes, always at the model's full size of pictures.
 
     Args:
         model: from :func:`refam_analysis.training.assembly.as_model`; left unchanged.
         items: scenes of three objects, attribute and location expressions in turn.
+        style: of the scenes.
 
     Returns:
         ``probe_target`` and ``probe_distractor`` (the likelier one), shares of points; ``probe_attribute`` and
         ``probe_location``, the first by kind of expression.
     """
-    report = grounding_accuracy(model, _items(items, model.default_size[0]), READING, sources=["model"])
+    report = grounding_accuracy(model, _items(items, model.default_size[0], style), READING, sources=["model"])
     (together,) = report.summary().to_dict("records")
     by_kind = {f"probe_{row['kind']}": row["target"] for row in report.summary(by_kind=True).to_dict("records")}
     shares = {"probe_target": together["target"], "probe_distractor": together["likelier_distractor"], **by_kind}
@@ -37,5 +40,9 @@ def probe(model: DiffusionModel, *, items: int = 100) -> dict[str, float]:
 
 
 @cache
-def _items(number: int, size: int) -> list[GroundingItem]:
-    return hard_items("validation", number, size=size)
+def _items(number: int, size: int, style: Style) -> list[GroundingItem]:
+    if style == "plain":
+        return hard_items("validation", number, size=size)
+    options = SceneOptions(objects=(3, 3), shared_attribute=True, style=style)
+    kinds: tuple[ExpressionKind, ...] = ("attribute", "location")
+    return scene_items(Scenes("validation", length=number, size=size, options=options, kinds=kinds, balanced=True))

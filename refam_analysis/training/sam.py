@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import torch
 import typer
 from segment_anything.modeling import Sam
@@ -28,6 +29,7 @@ from refam_analysis.evaluation.clicks import (
     predict,
 )
 from refam_analysis.scenes import SceneOptions, Scenes
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 from refam_analysis.training.checkpoints import (
     append_command,
@@ -39,7 +41,11 @@ from refam_analysis.training.checkpoints import (
     update_average,
 )
 
-_OPTIONS = SceneOptions(objects=(1, 4), occlusion=0.3)
+OPTIONS: dict[Style, SceneOptions] = {
+    "plain": SceneOptions(objects=(1, 4), occlusion=0.3),
+    "rich": SceneOptions(objects=(2, 6), occlusion=0.5, style="rich"),
+}
+"""Which scenes are clicked, by their style."""
 
 
 def sam_loss(logits: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
@@ -55,7 +61,16 @@ def sam_loss(logits: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
     return each[:, 0].mean() + each[:, 1:].min(1).values.mean() + functional.mse_loss(predicted, actual)
 
 
-def train(out: Path, *, minutes: float, steps: int, batch: int, seed: int, config: SamConfig) -> Sam:
+def train(
+    out: Path,
+    *,
+    minutes: float,
+    steps: int,
+    batch: int,
+    seed: int,
+    config: SamConfig,
+    style: Style = "plain",
+) -> Sam:
     """Train, or go on training, until ``steps`` or ``minutes`` are over; returns the average of the weights."""
     torch.manual_seed(seed)
     model = small_sam(config).train()
@@ -66,7 +81,7 @@ def train(out: Path, *, minutes: float, steps: int, batch: int, seed: int, confi
     if (found := load_checkpoint(out, "sam")) is not None:
         restore_training(found[0], model, average, optimizer)
         step = int(found[1]["step"])
-    split = Scenes("train", length=10**9, size=config.image_size, options=_OPTIONS, kinds=())
+    split = Scenes("train", length=10**9, size=config.image_size, options=OPTIONS[style], kinds=())
     end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
     logged = time.monotonic()
     progress = tqdm(total=steps, initial=step, desc="segmenter", unit="step", mininterval=5)
@@ -108,17 +123,54 @@ def main(
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of weights and clicks.")] = 0,
     export: Annotated[Path | None, typer.Option(help="Where to write the half-precision folder.")] = None,
+    scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
 ) -> None:
     """Train the embedded segmenter, or go on training it, and measure it on held-out scenes."""
-    append_command(out, "sam", minutes=minutes, steps=steps, batch=batch, seed=seed)
+    append_command(out, "sam", minutes=minutes, steps=steps, batch=batch, seed=seed,
+                   **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
     config = SamConfig()
-    model = train(out, minutes=minutes, steps=steps, batch=batch, seed=seed, config=config)
-    for occlusion in (0.0, 0.5):
+    model = train(out, minutes=minutes, steps=steps, batch=batch, seed=seed, config=config, style=scenes_style)
+    if scenes_style == "rich":
+        _report_rich(out, model)
+    for occlusion in () if scenes_style == "rich" else (0.0, 0.5):
         table = click_summary(click_accuracy(model, occlusion=occlusion)).set_index("group")
         append_log(out, {"model": "sam", "occlusion": occlusion, "iou": table["iou"].round(4).to_dict()})
         print(f"Occlusion {occlusion}:\n{table.round(3).to_string()}")
     if export is not None:
         save_embedded_sam(model, config, export)
+
+
+@torch.inference_mode()
+def rich_accuracy(model: Sam, *, scenes: int = 300, seed: int = 0) -> pd.DataFrame:
+    """One click into every object of held-out rich test scenes of 2 to 6 objects, half of which may overlap.
+
+    Args:
+        model: any square ``Sam``.
+        scenes: how many.
+        seed: of the points.
+
+    Returns:
+        A row a click: ``scene``; ``iou`` of the candidate with the highest predicted IoU; ``best`` of the three.
+    """
+    size = model.image_encoder.img_size
+    split = Scenes("test", length=scenes, size=size, options=OPTIONS["rich"], kinds=())
+    rows = []
+    for number in range(scenes):
+        clicks = draw_clicks([split.draw(number)[0]], np.random.default_rng([seed, number]), size)
+        logits, predicted = predict(model, clicks)
+        actual = intersection_over_union(logits[:, 1:] > 0, clicks.masks[:, None] > 0.5)
+        chosen = actual.gather(1, predicted[:, 1:].argmax(1, keepdim=True))[:, 0]
+        best = actual.max(1).values
+        rows += [
+            {"scene": number, "iou": one, "best": two} for one, two in zip(chosen.tolist(), best.tolist(), strict=True)
+        ]
+    return pd.DataFrame(rows)
+
+
+def _report_rich(out: Path, model: Sam) -> None:
+    table = rich_accuracy(model)
+    append_log(out, {"model": "sam", "scenes_style": "rich", **table[["iou", "best"]].mean().round(4).to_dict()})
+    print(f"{len(table)} clicks into rich scenes:\n{table[['iou', 'best']].mean().round(3).to_string()}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,54 @@
-"""Where the weights that ship with the package lie. Loading them is the business of the rooms that use them."""
+"""Weights: the small ones that ship with the package, and named ones that are fetched when they are asked for.
+
+What there is (`table`), where pip would find a package (`index`), one file from one address (`download`), and from a
+name to a checked file (`fetching`). Loading weights is the business of the rooms that use them.
+"""
 
 from importlib.resources import files
 from pathlib import Path
 
 from refam_analysis.errors import RefamError
+from refam_analysis.weights.download import (
+    CutDownloadError,
+    DiskFullError,
+    SourceError,
+    WeightsError,
+    WrongChecksumError,
+)
+from refam_analysis.weights.fetching import (
+    BrokenWeightsError,
+    CacheFolderError,
+    NoSourceError,
+    NotFetchedError,
+    cache_folder,
+    fetch,
+    is_fetched,
+    verify,
+)
+from refam_analysis.weights.table import WEIGHTS, UnknownWeightsError, WeightsFile, WeightsRepository, find_weights
+
+__all__ = [
+    "WEIGHTS",
+    "BrokenWeightsError",
+    "CacheFolderError",
+    "CutDownloadError",
+    "DiskFullError",
+    "MissingWeightsError",
+    "NoSourceError",
+    "NotFetchedError",
+    "SourceError",
+    "UnknownWeightsError",
+    "WeightsError",
+    "WeightsFile",
+    "WeightsRepository",
+    "WrongChecksumError",
+    "cache_folder",
+    "embedded_folder",
+    "fetch",
+    "find_weights",
+    "is_fetched",
+    "verify",
+]
 
 
 class MissingWeightsError(RefamError, FileNotFoundError):

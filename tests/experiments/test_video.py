@@ -21,12 +21,29 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
         return video.run(TEST, results=tmp_path_factory.mktemp("video") / "results")
 
 
-def test_the_first_of_the_best_candidates_is_followed_with(result: Result) -> None:
+def test_the_candidate_that_is_followed_with_is_the_chosen_one(result: Result) -> None:
     choice = result["choice"]
     assert choice["candidate"].tolist() == ["default", "place=1", "reach=0.3"] and choice["chosen"].sum() == 1
-    best = choice[choice["jf"] == choice["jf"].max()]["candidate"].iloc[0]
-    assert choice.loc[choice["chosen"], "candidate"].item() == best
-    assert FollowSettings(**result.provenance.configuration["follow"]) == video.CANDIDATES[best]
+    chosen = choice.loc[choice["chosen"], "candidate"].item()
+    assert FollowSettings(**result.provenance.configuration["follow"]) == video.CANDIDATES[chosen]
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        ({"place=1": [0.1, -0.1, 0.02, 0.0]}, "default"),
+        ({"place=1": [0.1, 0.2, 0.1, 0.1], "reach=0.3": [0.2, 0.2, 0.3, 0.1]}, "reach=0.3"),
+        ({"place=1": [-0.1, -0.2, -0.1, -0.1], "reach=0.3": [0.9, -0.5, 0.9, -0.5]}, "default"),
+    ],
+    ids=["no-clear-gain", "best-of-the-better", "larger-but-unsure"],
+)
+def test_the_default_stays_unless_another_is_surely_better(others: dict[str, list[float]], chosen: str) -> None:
+    values = {"default": [0.5] * 4, **{name: [0.5 + gain for gain in gains] for name, gains in others.items()}}
+    rows = [(name, clip, jf) for name, jfs in values.items() for clip, jf in enumerate(jfs)]
+    table = video.choice_table(pd.DataFrame(rows, columns=["candidate", "clip", "jf"])).set_index("candidate")
+    assert table.index[table["chosen"]].tolist() == [chosen]
+    for name, gains in others.items():
+        assert table.loc[name, "gain"] == pytest.approx(sum(gains) / 4)
 
 
 def test_some_rows_are_the_same_again(result: Result) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from refam_analysis.scenes import (
     COLOURS,
     KINDS,
-    SHAPES,
+    MATERIALS,
+    RICH_SHAPES,
     SIZES,
     Expression,
     Scene,
@@ -47,12 +48,12 @@ def meant(sentence: str, scene: Scene) -> list[int]:
 
 def called(look: str, scene: Scene) -> list[int]:
     words = look.split()
-    assert words[-1] in (*SHAPES, "one")
-    assert all(word in (*SIZES, *COLOURS) for word in words[:-1])
+    assert words[-1] in (*RICH_SHAPES, "one")
+    assert all(word in (*SIZES, *MATERIALS, *COLOURS) for word in words[:-1])
     return [
         i
         for i, item in enumerate(scene.objects)
-        if all(word in (item.size, item.colour, item.shape, "one") for word in words)
+        if all(word in (item.size, item.material, item.colour, item.shape, "one") for word in words)
     ]
 
 
@@ -88,9 +89,12 @@ def most(extreme: str, candidates: list[int], scene: Scene) -> int:
 
 def scenes() -> st.SearchStrategy[Scene]:
     return st.builds(
-        lambda seed, number: sample_scene(np.random.default_rng(seed), SceneOptions(objects=(number, number))),
+        lambda seed, number, style: sample_scene(
+            np.random.default_rng(seed), SceneOptions(objects=(number, number), style=style)
+        ),
         st.integers(0, 2**32 - 1),
         st.integers(1, 4),
+        st.sampled_from(["plain", "rich"]),
     )
 
 

@@ -74,7 +74,7 @@ def mask_overlaps(predicted: Masks, true: Masks) -> tuple[NDArray[np.int64], NDA
         for part in _parts(pairs):
             first = np.packbits(_flat([pair.predicted for pair in part]), axis=1)
             second = np.packbits(_flat([pair.true for pair in part]), axis=1)
-            places = [pair.index for pair in part]
+            places = [pair.place for pair in part]
             counts[places, 0] = np.bitwise_count(first & second).sum(axis=1)
             counts[places, 1] = np.bitwise_count(first | second).sum(axis=1)
     return counts[:, 0], counts[:, 1]
@@ -163,9 +163,9 @@ def _run_length_overlap(predicted: Any, true: Any) -> tuple[int, int]:
 
 
 class _Pair(NamedTuple):
-    """A mask and its truth, with their number."""
+    """A mask and its truth, with their place among the pairs."""
 
-    index: int
+    place: int
     predicted: NDArray[np.bool_]
     true: NDArray[np.bool_]
 

@@ -1,61 +1,127 @@
 """Segmenters: models that turn a point in an image into masks.
 
-What they all offer (`base`), the small one that ships (`embedded`), and how any segment-anything model is prompted
-(`sam`). :func:`load_segmenter` finds one by name.
+What they all offer (`base`), the small one that ships (`embedded`), how any segment-anything model is prompted (`sam`)
+and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit`), and SAM 2 (`sam2`).
+:func:`load_segmenter` finds one by name.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import NoImageError, Segmenter, SegmenterInputError
+from refam_analysis.weights import WEIGHTS, WeightsFile, fetch, find_weights
 
 if TYPE_CHECKING:
-    from refam_analysis.segmentation.segmenters.sam import SamSegmenter
+    import torch
+    from segment_anything.modeling import Sam
+
+    Device = str | torch.device | None
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+_SAM2_DEFAULT = "sam2.1-hiera-tiny"
 
 
 class UnknownSegmenterError(RefamError, ValueError):
     """No segmenter goes by this name."""
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: object, problem: str | None = None) -> None:
         names = ", ".join(map(repr, SEGMENTERS))
+        why = f" ({problem})" if problem else ""
         super().__init__(
-            f"There is no segmenter {str(source)!r}: give one of {names}, the folder of a small Sam, or an object with "
-            f"set_image and predict."
+            f"There is no segmenter {str(source)!r}{why}: give one of {names}; a checkpoint of segment-anything or "
+            f"MobileSAM ({' or '.join(CHECKPOINT_SUFFIXES)}); the folder of a small Sam or of a SAM 2; the id of a "
+            f"SAM 2 on the model hub; or an object with set_image and predict."
         )
 
 
-def load_segmenter(source: str | Path | Segmenter = "embedded") -> Segmenter:
+def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Device = None) -> Segmenter:
     """Find a segmenter.
 
     Args:
-        source: a name of :data:`SEGMENTERS`; a folder that ``python -m refam_analysis.training.sam`` wrote; or a
-            segmenter, which is returned as it is.
+        source: one of
+
+            - a name of :data:`SEGMENTERS`: "embedded" ships with the package; the weights of the others are fetched
+              once, with a progress bar, and checked each time (:func:`refam_analysis.weights.fetch`);
+            - a checkpoint file of segment-anything (ViT-B, ViT-L, ViT-H) or of MobileSAM;
+            - a folder that ``python -m refam_analysis.training.sam`` wrote, or one with a SAM 2 as transformers
+              saves it;
+            - the id of a SAM 2 on the model hub, such as "facebook/sam2.1-hiera-small";
+            - a segmenter, which is returned as it is, and stays where it is.
+        device: where it computes, such as "cuda"; None for the CPU.
 
     Raises:
-        UnknownSegmenterError: no such name or folder, or an object without ``set_image`` and ``predict``.
-        SegmenterFolderError: weights are missing or broken.
+        UnknownSegmenterError: no such name, file or folder, or an object without ``set_image`` and ``predict``.
+        SegmenterFolderError, CheckpointError, Sam2SourceError: weights are missing, broken, or of another model.
+        WeightsError: weights cannot be fetched.
     """
     if isinstance(source, Segmenter):
         return source
+    if not isinstance(source, (str, Path)):
+        raise UnknownSegmenterError(source)
     if isinstance(source, str) and source in SEGMENTERS:
-        return SEGMENTERS[source]()
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        return _small_sam(Path(source))
+        return SEGMENTERS[source](device)
+    path = Path(source)
+    if path.is_dir():
+        return _sam2(path, device) if _is_sam2(path) else _small_sam(device, path)
+    if path.is_file():
+        return _checkpoint(path, device)
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        raise UnknownSegmenterError(source, "there is no such file")
+    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return _sam2(source, device)
     raise UnknownSegmenterError(source)
 
 
-def _small_sam(folder: Path | None = None) -> SamSegmenter:
+def _small_sam(device: Device, folder: Path | None = None) -> Segmenter:
     from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
+
+    return _prompted(load_embedded_sam(folder), device)
+
+
+def _checkpoint(path: Path, device: Device) -> Segmenter:
+    from refam_analysis.segmentation.segmenters.checkpoints import load_sam
+
+    return _prompted(load_sam(path), device)
+
+
+def _prompted(sam: Sam, device: Device) -> Segmenter:
     from refam_analysis.segmentation.segmenters.sam import SamSegmenter
 
-    return SamSegmenter(load_embedded_sam(folder))
+    return SamSegmenter(sam.to(device) if device is not None else sam)
 
 
-SEGMENTERS: dict[str, Callable[[], Segmenter]] = {"embedded": _small_sam}
-"""What makes each named segmenter. segment-anything is imported only when one is asked for."""
+def _sam2(source: str | Path, device: Device) -> Segmenter:
+    from refam_analysis.segmentation.segmenters.sam2 import load_sam2
+
+    return load_sam2(source, device=device)
+
+
+def _is_sam2(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and str(config.get("model_type", "")).startswith("sam2")
+
+
+def _fetched(name: str, device: Device) -> Segmenter:
+    weights = find_weights(name)
+    if isinstance(weights, WeightsFile):
+        return _checkpoint(fetch(weights, progress=True), device)
+    return _sam2(weights.repository, device)
+
+
+SEGMENTERS: dict[str, Callable[[Device], Segmenter]] = {
+    "embedded": _small_sam,
+    **{name: partial(_fetched, name) for name in WEIGHTS},
+    "sam2": partial(_fetched, _SAM2_DEFAULT),
+}
+"""What makes each named segmenter on a device. Their libraries are imported only when one is asked for."""
 
 __all__ = ["SEGMENTERS", "NoImageError", "Segmenter", "SegmenterInputError", "UnknownSegmenterError", "load_segmenter"]

@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from refam_analysis.segmentation.segmenters.base import NoImageError, check_image, check_points
+from refam_analysis.segmentation.segmenters.base import NoImageError, check_image, check_points, image_key
 
 
 class SamSegmenter:
     """A :class:`~refam_analysis.segmentation.segmenters.base.Segmenter` around a ``Sam``.
+
+    An image that is set already is not encoded again, so a model whose weights change needs a new segmenter.
 
     Args:
         model: any ``Sam``; used where it is (device, dtype float32) and left unchanged.
@@ -31,10 +33,15 @@ class SamSegmenter:
 
     def __init__(self, model: Sam) -> None:
         self.predictor = SamPredictor(model)
+        self._key: bytes | None = None
 
     def set_image(self, image: NDArray[np.uint8]) -> None:
         """Encode an image; see the protocol."""
-        self.predictor.set_image(check_image(image))
+        array = check_image(image)
+        if (key := image_key(array)) != self._key:
+            self._key = None  # until the encoder is through: it may be interrupted
+            self.predictor.set_image(array)
+            self._key = key
 
     def predict(self, points: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Masks and scores of each point; see the protocol.

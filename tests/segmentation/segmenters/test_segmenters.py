@@ -133,6 +133,34 @@ def test_a_point_is_answered_alike_alone_and_among_others(sam: Sam, image: np.nd
     assert (together[1] == alone[0]).mean() > 0.999
 
 
+def test_the_same_image_is_encoded_once(sam: Sam, image: np.ndarray) -> None:
+    segmenter, seen = SamSegmenter(sam), []
+    hook = sam.image_encoder.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        for picture in (image, image.copy(), image[:, ::-1], image):
+            segmenter.set_image(np.ascontiguousarray(picture))
+    finally:
+        hook.remove()
+    assert len(seen) == 3
+
+
+def test_an_interrupted_encoding_leaves_no_image_behind(sam: Sam, image: np.ndarray) -> None:
+    segmenter = SamSegmenter(sam)
+    segmenter.set_image(image)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = sam.image_encoder.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.set_image(image[::-1].copy())
+    hook.remove()
+    with pytest.raises(NoImageError):
+        segmenter.predict([(0, 0)])
+    segmenter.set_image(image)
+    assert segmenter.predict([(0, 0)])[0].shape == (1, 3, 30, 50)
+
+
 def test_predict_before_set_image_names_the_missing_call(sam: Sam) -> None:
     with pytest.raises(NoImageError, match="set_image"):
         SamSegmenter(sam).predict([(0, 0)])

@@ -1,0 +1,251 @@
+"""Where the masks of a clip go: into memory as run lengths, or into a folder, from which an interrupted run goes on.
+
+A folder holds ``video.json`` (what was asked), ``first.npz`` (heatmaps and the point), ``masks/00000.png`` ... (with
+DAVIS' palette), ``frames.jsonl`` (a row a frame) and, while the run goes on, ``state.safetensors`` (where the
+propagator stood at some frame). Every file is written all or nothing, and in such an order that after any interruption
+the rows up to the state are whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from refam_analysis.errors import RefamError
+from refam_analysis.segmentation.result import from_run_lengths, run_lengths
+from refam_analysis.segmentation.video.files import read_mask, write_mask
+from refam_analysis.segmentation.video.propagation import Followed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT_EVERY = 20
+"""Frames between two states on disk: at most so many are followed again after an interruption."""
+
+_ABOUT, _FIRST, _ROWS, _STATE, _MASKS = "video.json", "first.npz", "frames.jsonl", "state.safetensors", "masks"
+
+
+class OtherVideoError(RefamError, ValueError):
+    """A folder holds the masks of another run."""
+
+    def __init__(self, folder: Path, differs: Sequence[str]) -> None:
+        super().__init__(
+            f"{str(folder)!r} holds another run, which differs in {', '.join(differs)}. Give a folder that is not "
+            "there yet, or delete this one."
+        )
+
+
+class VideoStoreError(RefamError, ValueError):
+    """A folder cannot be used for masks, or what is in it is broken."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(f"The folder {str(folder)!r} cannot be used: {problem}. Give one that is not there yet.")
+
+
+class Masks:
+    """The masks of a clip, read when they are asked for.
+
+    ``masks[3]`` is bool (height, width), ``masks[3:8]`` and ``np.asarray(masks)`` have ``frame`` before: the latter
+    holds all of them.
+
+    Attributes:
+        shape: (frame, height, width).
+    """
+
+    def __init__(self, read: Callable[[int], NDArray[np.bool_]], length: int, size: tuple[int, int]) -> None:
+        self.shape = (length, *size)
+        self._read = read
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.bool_]: ...
+    @overload
+    def __getitem__(self, index: slice) -> NDArray[np.bool_]: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.bool_]:
+        """One mask, or some as one array.
+
+        Raises:
+            IndexError: the clip has no such frame.
+        """
+        numbers = range(len(self))[index]
+        if isinstance(numbers, int):
+            return self._read(numbers)
+        chosen = np.zeros((len(numbers), *self.shape[1:]), dtype=bool)
+        for place, number in enumerate(numbers):
+            chosen[place] = self._read(number)
+        return chosen
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (self._read(number) for number in range(len(self)))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+@dataclass
+class Row:
+    """What is said of a frame beside its mask; see :class:`~refam_analysis.segmentation.video.propagation.Followed`."""
+
+    score: float
+    visible: bool
+    event: str | None
+    points: tuple[tuple[float, float], ...]
+
+
+class MemoryStore:
+    """Masks as run lengths, which take a hundredth of their pixels."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._runs: list[dict[str, Any]] = []
+
+    def add(self, followed: Followed, state: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Take in the next frame."""
+        self.rows.append(_row(followed))
+        runs = run_lengths(followed.mask)
+        self._runs.append({"size": runs["size"], "counts": np.array(runs["counts"], np.int32)})
+
+    def masks(self, size: tuple[int, int]) -> Masks:
+        """All that were taken in."""
+        return Masks(lambda number: from_run_lengths(self._runs[number]), len(self._runs), size)
+
+
+class FolderStore:
+    """Masks in a folder.
+
+    Args:
+        folder: made where it is not there.
+        about: everything that the masks follow from, as plain values.
+
+    Attributes:
+        rows: of the frames that are done.
+
+    Raises:
+        OtherVideoError: the folder holds the masks of another run.
+        VideoStoreError: it holds something else, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, about: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.rows: list[Row] = []
+        wanted = json.loads(json.dumps(dict(about)))
+        try:
+            (self.folder / _MASKS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VideoStoreError(self.folder, f"it cannot be made ({error.strerror})") from error
+        there = self._json(_ABOUT)
+        if there is None:
+            if extra := sorted({path.name for path in self.folder.iterdir()} - {_MASKS}):
+                raise VideoStoreError(self.folder, f"it holds something else, such as {extra[0]}")
+            self._write(_ABOUT, json.dumps(wanted, indent=2).encode())
+        elif there != wanted:
+            differs = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+            raise OtherVideoError(self.folder, differs)
+        self._total = int(wanted["frames"])
+
+    @property
+    def first(self) -> dict[str, NDArray[Any]] | None:
+        """Heatmaps and point of the first frame, where they are known already."""
+        path = self.folder / _FIRST
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    @first.setter
+    def first(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        partial = self.folder / f".{_FIRST}"
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **dict(arrays))
+        partial.replace(self.folder / _FIRST)
+
+    def resume(self) -> Mapping[str, Tensor] | None:
+        """Take up the rows of an earlier run.
+
+        Returns:
+            Where the propagator stood after the last of ``rows``; None where it begins anew, and where all is done.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        lines = self._lines()
+        if len(lines) == self._total and self._total:
+            self.rows = lines
+            return None
+        try:
+            state = load_file(self.folder / _STATE)
+        except (OSError, SafetensorError):
+            return None
+        done = int(state.pop("rows_done"))
+        if done > len(lines):
+            raise VideoStoreError(self.folder, f"its {_ROWS} is shorter than the run had come")
+        self.rows = lines[:done]
+        self._write(_ROWS, "".join(_line(row) for row in self.rows).encode())
+        return state
+
+    def add(self, followed: Followed, state: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Write the next frame: its mask, its row, and every so often where the propagator stands."""
+        from safetensors.torch import save_file
+        from torch import tensor
+
+        if not self.rows:  # rows that no state belongs to
+            self._write(_ROWS, b"")
+        write_mask(followed.mask, self._mask(len(self.rows)))
+        self.rows.append(_row(followed))
+        with (self.folder / _ROWS).open("a", encoding="utf-8") as file:
+            file.write(_line(self.rows[-1]))
+        if len(self.rows) == self._total:
+            (self.folder / _STATE).unlink(missing_ok=True)
+        elif len(self.rows) % CHECKPOINT_EVERY == 0:
+            partial = self.folder / f".{_STATE}"
+            save_file({**state(), "rows_done": tensor(len(self.rows))}, partial)
+            partial.replace(self.folder / _STATE)
+
+    def masks(self, size: tuple[int, int]) -> Masks:
+        """All that are done, read from the folder."""
+        return Masks(lambda number: read_mask(self._mask(number)), len(self.rows), size)
+
+    def _mask(self, number: int) -> Path:
+        return self.folder / _MASKS / f"{number:05d}.png"
+
+    def _lines(self) -> list[Row]:
+        path = self.folder / _ROWS
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            try:
+                entries = json.loads(line)
+            except ValueError:  # cut short by the interruption
+                break
+            entries["points"] = tuple((x, y) for x, y in entries["points"])
+            rows.append(Row(**entries))
+        return rows
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise VideoStoreError(self.folder, f"its {name} cannot be read") from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        partial = self.folder / f".{name}"
+        partial.write_bytes(content)
+        partial.replace(self.folder / name)
+
+
+def _row(followed: Followed) -> Row:
+    return Row(followed.score, followed.visible, followed.event, followed.points)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(vars(row)) + "\n"
