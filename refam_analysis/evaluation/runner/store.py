@@ -211,7 +211,11 @@ def _merged(folder: Path, schema: pa.Schema) -> tuple[pa.Table, list[Path]]:
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
     """A table; None where there is none, or where a power cut has left a part of one."""
     try:
-        return pq.read_table(path, schema=schema, partitioning=None, use_threads=path.name == TABLE)
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=path.name == TABLE)
+        if not table.schema.equals(schema):
+            raise pa.ArrowInvalid("its columns are not those of a run")
+        return table
     except (OSError, pa.ArrowInvalid):
         if path.name == TABLE and path.exists():
             raise RunFolderError(f"{str(path)!r} is damaged: delete it, and start the run again.") from None
