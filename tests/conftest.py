@@ -11,6 +11,8 @@ import torch
 from diffusers import FluxPipeline
 from families.parts import TINY_IMAGE_SIZE, TINY_TEXT_LENGTH, make_tiny_flux
 
+from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
+
 
 @pytest.fixture(scope="session")
 def tiny_flux_pipeline() -> Callable[..., FluxPipeline]:
@@ -25,6 +27,16 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny_flux().save_pretrained(folder)
     defaults = {"image_size": TINY_IMAGE_SIZE, "text_length": TINY_TEXT_LENGTH, "steps": 2, "guidance": 1.0}
     (folder / "refam.json").write_text(json.dumps(defaults))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny ``Sam`` that has learnt nothing, for ``load_segmenter(folder)``. Do not write into it."""
+    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny-sam")
+    save_embedded_sam(small_sam(config), config, folder)
     return folder
 
 

@@ -10,26 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
+from references.commands import refam
+from typer.testing import Result
 
-from refam_analysis.cli import app
 from refam_analysis.models import load_model
 from refam_analysis.recording import estimate, load_recording, record
 from refam_analysis.segmentation import segment
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
 SENTENCE = "the red circle"
-
-
-@pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +26,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("picture") / "scene.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
     return path
-
-
-def refam(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def one_sentence(result: Result) -> str:
@@ -73,16 +58,16 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 def test_segment_writes_the_mask_of_the_library_call(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     out, overlay = tmp_path / "new" / "mask.png", tmp_path / "overlay.png"
     result = refam(
         "segment", "--image", picture, "--expression", SENTENCE, "--out", out, "--overlay", overlay,
-        "--model", tiny_flux_folder, "--segmenter", segmenter, "--magnets", ". blue", "--seed", 5,
+        "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--magnets", ". blue", "--seed", 5,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     model = load_model(tiny_flux_folder)
-    expected = segment(model, picture, SENTENCE, magnets=(".", "blue"), segmenter=segmenter, seed=5)
+    expected = segment(model, picture, SENTENCE, magnets=(".", "blue"), segmenter=tiny_sam, seed=5)
     with Image.open(out) as written:
         assert written.mode == "L" and written.size == (90, 60)
         np.testing.assert_array_equal(np.asarray(written), expected.mask * np.uint8(255))
@@ -148,9 +133,9 @@ def test_estimate_says_what_the_library_says(tiny_flux_folder: Path) -> None:
     assert "1 forward pass," in refam("estimate", "--model", tiny_flux_folder).stdout
 
 
-def test_demo_draws_the_whole_path(long_prompts: Path, segmenter: Path, tmp_path: Path) -> None:
+def test_demo_draws_the_whole_path(long_prompts: Path, tiny_sam: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo.png"
-    result = refam("demo", "--out", out, "--model", long_prompts, "--segmenter", segmenter, "--scene", 1)
+    result = refam("demo", "--out", out, "--model", long_prompts, "--segmenter", tiny_sam, "--scene", 1)
     assert result.exit_code == 0, result.output
     assert " the target, IoU of the mask 0." in result.stdout
     with Image.open(out) as drawn:
@@ -184,7 +169,7 @@ BAD = {
 def test_bad_input_is_answered_in_one_sentence(
     picture: Path,
     tiny_flux_folder: Path,
-    segmenter: Path,
+    tiny_sam: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, str],
@@ -197,7 +182,7 @@ def test_bad_input_is_answered_in_one_sentence(
         "--expression": SENTENCE,
         "--out": tmp_path / "mask.png",
         "--model": tiny_flux_folder,
-        "--segmenter": segmenter,
+        "--segmenter": tiny_sam,
         "--magnets": "",
         **changes,
     }
@@ -207,12 +192,12 @@ def test_bad_input_is_answered_in_one_sentence(
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400)], ids=str)
 def test_a_picture_too_small_to_point_into_is_answered_in_one_sentence(
-    tiny_flux_folder: Path, segmenter: Path, tmp_path: Path, size: tuple[int, int]
+    tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     Image.new("RGB", size).save(tmp_path / "small.png")
     said = one_sentence(
         refam("segment", "--image", tmp_path / "small.png", "--expression", SENTENCE, "--out", tmp_path / "mask.png",
-              "--model", tiny_flux_folder, "--segmenter", segmenter, "--magnets", "")
+              "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--magnets", "")
     )  # fmt: skip
     assert f"{size[0]} x {size[1]} pixels" in said
 

@@ -8,25 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
+from references.commands import refam
+from typer.testing import Result
 
-from refam_analysis.cli import app
 from refam_analysis.models import load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings, from_run_lengths, segment
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
 SENTENCE = "the red circle on the left"
-
-
-@pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +23,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("picture") / "scene.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
     return path
-
-
-def refam(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def one_sentence(result: Result) -> str:
@@ -48,11 +33,11 @@ def one_sentence(result: Result) -> str:
     return line
 
 
-def settings_of(picture: Path, model: Path, segmenter: Path, folder: Path, *switches: object) -> HeatmapSettings:
+def settings_of(picture: Path, model: Path, tiny_sam: Path, folder: Path, *switches: object) -> HeatmapSettings:
     """What the library was given, as the JSON of the intermediates tells."""
     result = refam(
         "segment", "--image", picture, "--expression", SENTENCE, "--out", folder / "mask.png", "--model", model,
-        "--segmenter", segmenter, "--magnets", ".", "--json", folder / "all.json", *switches,
+        "--segmenter", tiny_sam, "--magnets", ".", "--json", folder / "all.json", *switches,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     return HeatmapSettings.from_dict(json.loads((folder / "all.json").read_text())["settings"])
@@ -77,21 +62,21 @@ SWITCHES = {
 
 @pytest.mark.parametrize(("switches", "expected"), SWITCHES.values(), ids=SWITCHES)
 def test_every_switch_reaches_the_library(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path, switches: tuple, expected: dict
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switches: tuple, expected: dict
 ) -> None:
-    found = settings_of(picture, tiny_flux_folder, segmenter, tmp_path, *switches)
+    found = settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, *switches)
     assert found == HeatmapSettings(**expected)
 
 
 def test_informative_blocks_are_written_as_their_numbers(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
-    found = settings_of(picture, tiny_flux_folder, segmenter, tmp_path, "--blocks", "informative")
+    found = settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, "--blocks", "informative")
     assert isinstance(found.blocks, tuple) and found.blocks[-1] == 3
 
 
 def test_blocks_take_the_place_of_the_models_heads(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
     model.mkdir()
@@ -102,17 +87,17 @@ def test_blocks_take_the_place_of_the_models_heads(
     own = {"heads": [[1, 0]], "seeds": 2, "spatial_bias": 0.3}
     (model / "refam.json").write_text(json.dumps({**about, "grounding": own}))
     assert default_settings(load_model(model)).heads == ((1, 0),)
-    found = settings_of(picture, model, segmenter, tmp_path, "--blocks", "all")
+    found = settings_of(picture, model, tiny_sam, tmp_path, "--blocks", "all")
     assert found == HeatmapSettings(seeds=2, spatial_bias=0.3)
 
 
 def test_the_intermediates_are_those_of_the_library_call(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
-    settings_of(picture, tiny_flux_folder, segmenter, tmp_path, "--noun-phrase", "--spatial-bias", 0.5, "--seed", 4)
+    settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, "--noun-phrase", "--spatial-bias", 0.5, "--seed", 4)
     read = json.loads((tmp_path / "all.json").read_text())
     expected = segment(
-        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=segmenter, noun_phrase=True,
+        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=tiny_sam, noun_phrase=True,
         spatial_bias=0.5, seed=4,
     )  # fmt: skip
     assert read["point"] == list(expected.point) and list(read) == list(expected.stages)
@@ -122,21 +107,21 @@ def test_the_intermediates_are_those_of_the_library_call(
 
 @pytest.mark.parametrize("switch", [("--blocks", "3-"), ("--blocks", "some"), ("--heads", "3"), ("--spatial-bias", 2)])
 def test_what_cannot_be_read_is_a_usage_error(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path, switch: tuple
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switch: tuple
 ) -> None:
     result = refam(
         "segment", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets", "",
-        "--model", tiny_flux_folder, "--segmenter", segmenter, *switch,
+        "--model", tiny_flux_folder, "--segmenter", tiny_sam, *switch,
     )  # fmt: skip
     assert result.exit_code == 2 and (f"'{switch[1]}'" in result.output or switch[0] in result.output)
 
 
 def test_blocks_that_are_not_there_are_answered_in_one_sentence(
-    picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     said = one_sentence(
         refam("segment", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets", "",
-              "--model", tiny_flux_folder, "--segmenter", segmenter, "--blocks", "9")
+              "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--blocks", "9")
     )  # fmt: skip
     assert "9" in said
 
@@ -149,18 +134,18 @@ def table(picture: Path, tmp_path: Path) -> Path:
 
 
 def test_a_batch_is_written_with_all_that_is_asked(
-    table: Path, picture: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    table: Path, picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     result = refam(
-        "segment-batch", "--csv", table, "--out", out, "--model", tiny_flux_folder, "--segmenter", segmenter,
+        "segment-batch", "--csv", table, "--out", out, "--model", tiny_flux_folder, "--segmenter", tiny_sam,
         "--magnets", ".", "--spatial-bias", 1, "--on-error", "skip", "--overlays", "--intermediates",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "2 rows, 1 skipped (skipped.csv says why)" in result.stdout
     results = pd.read_csv(out / "results.csv")
     expected = segment(
-        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=segmenter, spatial_bias=1.0
+        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=tiny_sam, spatial_bias=1.0
     )
     assert results["row"].tolist() == [1, 3] and tuple(results.loc[1, ["x", "y"]]) == expected.point
     stems = {Path(mask).stem for mask in results["mask"]}
@@ -170,11 +155,11 @@ def test_a_batch_is_written_with_all_that_is_asked(
 
 
 def test_a_bad_row_is_answered_in_one_sentence(
-    table: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    table: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     said = one_sentence(
         refam("segment-batch", "--csv", table, "--out", tmp_path / "out", "--model", tiny_flux_folder,
-              "--segmenter", segmenter, "--magnets", "")
+              "--segmenter", tiny_sam, "--magnets", "")
     )  # fmt: skip
     assert "Row 2" in said and "only stop words" in said
 

@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from refam_analysis.figures.redistribution import _only
-from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, Look, sample_size, statement
+from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, Look, only_value, sample_size, statement
 
 _LABELS = {
     "mean_iou": "change of mean IoU",
@@ -38,8 +37,8 @@ def switch_effects(axes: Axes, effects: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has several of one of these.
     """
-    _only(effects, "segmenter")
-    _only(effects, "kind")
+    only_value(effects, "segmenter")
+    only_value(effects, "kind")
     looks = dict(zip(_EFFECTS, (SERIES_LOOKS[0], SERIES_LOOKS[1]), strict=True))
     _rows_of_dots(axes, effects, "effect", looks, _EFFECTS)
     return axes
@@ -59,8 +58,8 @@ def switch_effects_by_kind(axes: Axes, effects: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has several of one of these.
     """
-    _only(effects, "segmenter")
-    _only(effects, "effect")
+    only_value(effects, "segmenter")
+    only_value(effects, "effect")
     kinds = list(dict.fromkeys(effects["kind"]))
     _rows_of_dots(axes, effects, "kind", dict(zip(kinds, SERIES_LOOKS, strict=False)), {kind: kind for kind in kinds})
     return axes
@@ -81,7 +80,7 @@ def points_moved(axes: Axes, moved: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has several kinds.
     """
-    _only(moved, "kind")
+    only_value(moved, "kind")
     places = np.arange(len(moved))
     for name, sign, look in (("lost", -1.0, SERIES_LOOKS[1]), ("gained", 1.0, SERIES_LOOKS[0])):
         lengths = sign * moved[name].to_numpy(dtype=float)
@@ -103,7 +102,7 @@ def points_moved(axes: Axes, moved: pd.DataFrame) -> Axes:
 
 def _rows_of_dots(axes: Axes, table: pd.DataFrame, by: str, looks: dict[str, Look], labels: dict[str, str]) -> None:
     """A row a switch, in it a dot a name."""
-    measure = _only(table, "measure")
+    measure = only_value(table, "measure")
     switches = list(dict.fromkeys(table["switch"]))
     places = table["switch"].map(switches.index).to_numpy(dtype=float)
     asides = dict(zip(looks, _APART * (np.arange(len(looks)) - (len(looks) - 1) / 2), strict=True))

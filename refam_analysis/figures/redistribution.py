@@ -26,6 +26,7 @@ from refam_analysis.figures.style import (
     SERIES_LOOKS,
     Look,
     label_lines,
+    only_value,
     sample_size,
     statement,
 )
@@ -75,7 +76,7 @@ def mass_flow(axes: Axes, flow: pd.DataFrame) -> Axes:
     Raises:
         ValueError: several blocks or groups of queries, or nothing that moves.
     """
-    block, queries = (_only(flow, name) for name in ("block", "queries"))
+    block, queries = (only_value(flow, name) for name in ("block", "queries"))
     if not (flow["amount"] > 0).any():
         raise ValueError("Nothing moves in this flow, so there is nothing to draw: choose another block or condition.")
     ends = {name: flow.groupby(name, sort=False)["amount"].sum() for name in ("donor", "receiver")}
@@ -114,7 +115,7 @@ def magnet_grid(axes: Axes, table: pd.DataFrame) -> Axes:
     Raises:
         ValueError: several regions.
     """
-    region = _only(table, "queries")
+    region = only_value(table, "queries")
     magnets = list(dict.fromkeys(table["magnet"]))
     values = table.pivot(index="magnet", columns="block", values="value").reindex(magnets)
     sns.heatmap(
@@ -143,7 +144,7 @@ def dose_response(axes: Axes, summary: pd.DataFrame) -> Axes:
     Raises:
         ValueError: several measures, or more series than there are looks.
     """
-    measure = _only(summary, "measure")
+    measure = only_value(summary, "measure")
     series = list(dict.fromkeys(summary["series"]))
     if len(series) > len(SERIES_LOOKS):
         raise ValueError(f"The table has {len(series)} series; a figure tells {len(SERIES_LOOKS)} apart: choose some.")
@@ -180,7 +181,7 @@ def conditions_forest(axes: Axes, summary: pd.DataFrame, *, by: str = "condition
     Raises:
         ValueError: several measures.
     """
-    measure = _only(summary, "measure")
+    measure = only_value(summary, "measure")
     label = f"change of {MEASURE_LABELS.get(measure, measure)}"
     value_intervals(axes, summary, by=by, value="change", label=label, reference=0.0)
     told = np.flatnonzero((summary["q"] <= 0.05).to_numpy())
@@ -251,10 +252,3 @@ def _look(account: str) -> Look:
     name = account.rpartition("→")[2].strip()
     looks = {**KIND_LOOKS, **REGION_LOOKS}
     return looks.get(name) or looks.get(name.partition(" ")[0]) or KIND_LOOKS["unknown"]
-
-
-def _only(table: pd.DataFrame, column: str) -> str:
-    names = list(table[column].unique())
-    if len(names) != 1:
-        raise ValueError(f"The table has {len(names)} of {column!r}; this figure shows one: choose from {names}.")
-    return str(names[0])

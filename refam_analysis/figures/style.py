@@ -125,6 +125,21 @@ def statement(table: pd.DataFrame) -> str:
     return sample_size(table["scenes"]) + (", no interval" if single else f", {interval} over scenes")
 
 
+def only_value(table: pd.DataFrame, column: str) -> str:
+    """The one value of a column, of a table that is to be of one thing.
+
+    Raises:
+        ValueError: the table is of several, or empty.
+
+    >>> only_value(pd.DataFrame({"block": [3, 3]}), "block")
+    '3'
+    """
+    names = list(table[column].unique())
+    if len(names) != 1:
+        raise ValueError(f"The table has {len(names)} of {column!r}; this figure shows one: choose from {names}.")
+    return str(names[0])
+
+
 def non_overlapping(positions: Sequence[float], spacing: float) -> NDArray[np.intp]:
     """Which labels to keep so that no two are nearer than ``spacing``, from the first on.
 

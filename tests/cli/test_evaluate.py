@@ -9,49 +9,35 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import typer
-from typer.testing import CliRunner, Result
+from references.commands import refam
+from typer.testing import Result
 
 from refam_analysis.cli import app
 from refam_analysis.evaluation.runner import RunConfiguration, evaluate, load_results
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
-
-
-def refam(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tiny_flux_folder: Path, segmenter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tiny_flux_folder: Path, tiny_sam: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three scenes without magnets, in a folder ``run``."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = start(tiny_flux_folder, segmenter, out, "--magnets", "")
+    done = start(tiny_flux_folder, tiny_sam, out, "--magnets", "")
     assert done.exit_code == 0, done.output
     return out
 
 
-def start(model: Path, segmenter: Path, out: Path, *more: object) -> Result:
+def start(model: Path, tiny_sam: Path, out: Path, *more: object) -> Result:
     return refam(
         "evaluate", "--dataset", "scenes", "--split", "validation", "--limit", 3, "--model", model,
-        "--segmenter", segmenter, "--on-error", "skip", "--out", out, *more,
+        "--segmenter", tiny_sam, "--on-error", "skip", "--out", out, *more,
     )  # fmt: skip
 
 
 def test_evaluate_writes_the_table_of_the_library_call(
-    run: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path
+    run: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     configuration = RunConfiguration(
-        "scenes", "validation", model=str(tiny_flux_folder), segmenter=str(segmenter), magnets=(), limit=3
+        "scenes", "validation", model=str(tiny_flux_folder), segmenter=str(tiny_sam), magnets=(), limit=3
     )
     expected = evaluate(configuration, tmp_path / "again", on_error="skip").table
     times = [name for name in expected if name.startswith("seconds_")]
@@ -71,10 +57,10 @@ def test_the_commands_of_the_book_are_those_of_the_program() -> None:
     assert set(re.findall(r"`(--[a-z-]+)", page)) <= set.union(*known.values())
 
 
-def test_every_option_is_an_entry_of_the_run(tiny_flux_folder: Path, segmenter: Path, tmp_path: Path) -> None:
+def test_every_option_is_an_entry_of_the_run(tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"noise_levels": [0.3], "normalisation": "map"}')
     done = start(
-        tiny_flux_folder, segmenter, tmp_path / "run", "--magnets", ". a", "--np", "--no-sb", "--gas", "none",
+        tiny_flux_folder, tiny_sam, tmp_path / "run", "--magnets", ". a", "--np", "--no-sb", "--gas", "none",
         "--mask-choice", "agreement", "--batch-size", 2, "--settings", tmp_path / "settings.json", "--seed", 4,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -86,17 +72,17 @@ def test_every_option_is_an_entry_of_the_run(tiny_flux_folder: Path, segmenter: 
     assert settings.items() <= about["settings"].items()
 
 
-def test_evaluate_shows_the_score_and_the_time_left(run: Path, tiny_flux_folder: Path, segmenter: Path) -> None:
-    done = start(tiny_flux_folder, segmenter, run, "--magnets", "")
+def test_evaluate_shows_the_score_and_the_time_left(run: Path, tiny_flux_folder: Path, tiny_sam: Path) -> None:
+    done = start(tiny_flux_folder, tiny_sam, run, "--magnets", "")
     assert done.exit_code == 0, done.output
     assert "oIoU" in done.stderr and "expressions" in done.stderr
     assert "measured" in done.stdout and "3 images" in done.stdout
 
 
 def test_another_configuration_in_the_same_folder_is_one_sentence(
-    run: Path, tiny_flux_folder: Path, segmenter: Path
+    run: Path, tiny_flux_folder: Path, tiny_sam: Path
 ) -> None:
-    done = start(tiny_flux_folder, segmenter, run, "--magnets", ".")
+    done = start(tiny_flux_folder, tiny_sam, run, "--magnets", ".")
     assert done.exit_code == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("Error: ") and "configuration.magnets was [] and is ['.']" in line
@@ -104,16 +90,16 @@ def test_another_configuration_in_the_same_folder_is_one_sentence(
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"noise": 1}'], ids=["cut", "list", "unknown"])
 def test_settings_that_mean_nothing_are_one_sentence(
-    tiny_flux_folder: Path, segmenter: Path, tmp_path: Path, text: str
+    tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "settings.json").write_text(text)
-    done = start(tiny_flux_folder, segmenter, tmp_path / "run", "--settings", tmp_path / "settings.json")
+    done = start(tiny_flux_folder, tiny_sam, tmp_path / "run", "--settings", tmp_path / "settings.json")
     assert done.exit_code == 1 and done.stderr.startswith("Error: ") and not (tmp_path / "run").exists()
 
 
-def test_report_prints_draws_and_shows(run: Path, tiny_flux_folder: Path, segmenter: Path, tmp_path: Path) -> None:
+def test_report_prints_draws_and_shows(run: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path) -> None:
     other = tmp_path / "run"  # of the same name
-    assert start(tiny_flux_folder, segmenter, other, "--magnets", "", "--seed", 1).exit_code == 0
+    assert start(tiny_flux_folder, tiny_sam, other, "--magnets", "", "--seed", 1).exit_code == 0
     done = refam("report", run, other, "--out", tmp_path / "report", "--gallery", 2)
     assert done.exit_code == 0, done.output
     assert "measured" in done.stdout and "Slices of" in done.stdout and "Differences" in done.stdout

@@ -7,28 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
+from references.commands import refam
 
 import refam_analysis as ra
-from refam_analysis.cli import app
 from refam_analysis.scenes import MovingScenes
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 from refam_analysis.segmentation.video import open_frames, read_mask
-
-
-def refam(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +24,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_masks_overlay_and_json_are_those_of_the_library_call(
-    tiny_flux_folder: Path, segmenter: Path, clip: Path, tmp_path: Path
+    tiny_flux_folder: Path, tiny_sam: Path, clip: Path, tmp_path: Path
 ) -> None:
     places = {name: tmp_path / name for name in ("masks", "overlay.mp4", "all.json")}
     command = (
         "segment-video", "--video", clip, "--expression", "the red circle", "--out", places["masks"],
-        "--model", tiny_flux_folder, "--segmenter", segmenter, "--overlay", places["overlay.mp4"],
+        "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--overlay", places["overlay.mp4"],
         "--json", places["all.json"], "--magnets", "", "--noise-level", 0.4, "--seed", 2,
         "--mask-choice", "agreement", "--no-noun-phrase",
     )  # fmt: skip
     done = refam(*command)
     assert done.exit_code == 0, done.output
     expected = ra.segment_video(
-        ra.load_model(tiny_flux_folder), clip, "the red circle", magnets=(), segmenter=segmenter, seed=2,
+        ra.load_model(tiny_flux_folder), clip, "the red circle", magnets=(), segmenter=tiny_sam, seed=2,
         settings=ra.HeatmapSettings(noise_levels=(0.4,)), mask_choice="agreement",
     )  # fmt: skip
     written = np.stack([read_mask(path) for path in sorted((places["masks"] / "masks").iterdir())])
@@ -67,10 +51,10 @@ def test_masks_overlay_and_json_are_those_of_the_library_call(
 
 
 def test_a_folder_of_another_run_is_one_sentence(
-    tiny_flux_folder: Path, segmenter: Path, clip: Path, tmp_path: Path
+    tiny_flux_folder: Path, tiny_sam: Path, clip: Path, tmp_path: Path
 ) -> None:
     shared = (
-        "segment-video", "--video", clip, "--out", tmp_path, "--model", tiny_flux_folder, "--segmenter", segmenter,
+        "segment-video", "--video", clip, "--out", tmp_path, "--model", tiny_flux_folder, "--segmenter", tiny_sam,
         "--magnets", "",
     )  # fmt: skip
     assert refam(*shared, "--expression", "the red circle").exit_code == 0

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from refam_analysis.models import DiffusionModel, load_model
@@ -29,18 +28,8 @@ from refam_analysis.segmentation.batch import (
     segment_rows,
 )
 from refam_analysis.segmentation.batch_table import BatchRow, BatchRowError, read_rows
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
 SENTENCES = ("the red circle", "a ring on the left", "the small square")
-
-
-@pytest.fixture(scope="module")
-def sam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +42,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def options(sam_folder: Path) -> BatchOptions:
-    return BatchOptions(HeatmapSettings(spatial_bias=0.5), (".",), str(sam_folder), seed=3)
+def options(tiny_sam: Path) -> BatchOptions:
+    return BatchOptions(HeatmapSettings(spatial_bias=0.5), (".",), str(tiny_sam), seed=3)
 
 
 @pytest.fixture
@@ -152,10 +141,10 @@ def test_a_picture_that_changed_is_asked_anew(
 
 
 def test_other_options_do_not_mix_in_one_folder(
-    model: DiffusionModel, rows: list[BatchRow], options: BatchOptions, sam_folder: Path, tmp_path: Path
+    model: DiffusionModel, rows: list[BatchRow], options: BatchOptions, tiny_sam: Path, tmp_path: Path
 ) -> None:
     segment_rows(model, rows[:1], tmp_path, options)
-    others = BatchOptions(HeatmapSettings(), (".",), str(sam_folder), seed=4)
+    others = BatchOptions(HeatmapSettings(), (".",), str(tiny_sam), seed=4)
     with pytest.raises(OtherBatchError, match="seed, settings"):
         segment_rows(model, rows, tmp_path, others)
 
@@ -210,9 +199,9 @@ def test_a_picture_that_turns_out_to_be_none_stops_the_batch_and_finished_rows_s
 
 
 def test_redirecting_without_magnets_is_a_bad_row(
-    model: DiffusionModel, pictures: list[Path], sam_folder: Path, tmp_path: Path
+    model: DiffusionModel, pictures: list[Path], tiny_sam: Path, tmp_path: Path
 ) -> None:
-    options = BatchOptions(HeatmapSettings(gas="redirect"), ("red",), str(sam_folder))
+    options = BatchOptions(HeatmapSettings(gas="redirect"), ("red",), str(tiny_sam))
     rows = [BatchRow(1, pictures[0], "the ring"), BatchRow(2, pictures[0], "the red ring")]
     report = segment_rows(model, rows, tmp_path, options, on_error="skip")
     assert report.results["row"].tolist() == [1] and "has none" in report.skipped["reason"][0]
@@ -232,13 +221,13 @@ segment_rows(load_model(model), read_rows(table), out, options, batch_size=1)
 
 
 def test_a_killed_batch_goes_on_with_no_row_lost_or_doubled(
-    model: DiffusionModel, pictures: list[Path], tiny_flux_folder: Path, sam_folder: Path, tmp_path: Path
+    model: DiffusionModel, pictures: list[Path], tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     table, out = tmp_path / "table.csv", tmp_path / "out"
     things = [f"{colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "ring", "square")]
     lines = [f"{picture},{thing}" for picture in pictures for thing in things]
     table.write_text("image,expression\n" + "\n".join(lines) + "\n")
-    command = [sys.executable, "-c", RUN, str(tiny_flux_folder), str(sam_folder), str(table), str(out)]
+    command = [sys.executable, "-c", RUN, str(tiny_flux_folder), str(tiny_sam), str(table), str(out)]
     killed = subprocess.Popen(command)
     while killed.poll() is None and (not (out / LOG).exists() or len(log_of(out)) < 3):
         time.sleep(0.02)
@@ -248,7 +237,7 @@ def test_a_killed_batch_goes_on_with_no_row_lost_or_doubled(
     assert 3 <= done < len(lines) and not (out / RESULTS).exists()
     rows = read_rows(table)
     again = load_model(tiny_flux_folder)
-    report = segment_rows(again, rows, out, BatchOptions(HeatmapSettings(), (), str(sam_folder)), batch_size=1)
+    report = segment_rows(again, rows, out, BatchOptions(HeatmapSettings(), (), str(tiny_sam)), batch_size=1)
     assert_answered(report, rows, out)
     keys = [json.loads(line)["key"] for line in log_of(out)]
     assert len(keys) == len(set(keys)) == len(lines)

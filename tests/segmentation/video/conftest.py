@@ -18,7 +18,6 @@ from transformers import (
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.scenes import MovingSample, MovingScenes
 from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
 SIDE = 64
 SAM2_PARTS = {
@@ -66,16 +65,6 @@ def save_tiny_sam2_video(folder: Path) -> None:
 def sam2_video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sam2-video")
     save_tiny_sam2_video(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The segmenter's class, a few thousand weights that have learnt nothing."""
-    torch.manual_seed(0)
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    save_embedded_sam(small_sam(config), config, folder)
     return folder
 
 
