@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
 from families.parts import TINY_IMAGE_SIZE, TINY_TEXT_LENGTH, make_tiny_flux
+from PIL import Image
 
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
@@ -38,6 +40,14 @@ def tiny_sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-sam")
     save_embedded_sam(small_sam(config), config, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def noise_png(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of noise, 60 x 90. Do not write into it."""
+    path = tmp_path_factory.mktemp("picture") / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
+    return path
 
 
 def _plain_attention(

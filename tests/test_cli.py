@@ -11,31 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from references.commands import refam
-from typer.testing import Result
+from references.commands import one_sentence, refam
 
 from refam_analysis.models import load_model
 from refam_analysis.recording import estimate, load_recording, record
 from refam_analysis.segmentation import segment
 
 SENTENCE = "the red circle"
-
-
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("picture") / "scene.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
-    return path
-
-
-def one_sentence(result: Result) -> str:
-    """What was said about bad input: exit code 1, one line, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert result.stdout == ""
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("Error: ") and line.endswith(".")
-    return line
 
 
 def test_help_lists_the_commands() -> None:
@@ -58,16 +40,16 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 def test_segment_writes_the_mask_of_the_library_call(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     out, overlay = tmp_path / "new" / "mask.png", tmp_path / "overlay.png"
     result = refam(
-        "segment", "--image", picture, "--expression", SENTENCE, "--out", out, "--overlay", overlay,
+        "segment", "--image", noise_png, "--expression", SENTENCE, "--out", out, "--overlay", overlay,
         "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--magnets", ". blue", "--seed", 5,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     model = load_model(tiny_flux_folder)
-    expected = segment(model, picture, SENTENCE, magnets=(".", "blue"), segmenter=tiny_sam, seed=5)
+    expected = segment(model, noise_png, SENTENCE, magnets=(".", "blue"), segmenter=tiny_sam, seed=5)
     with Image.open(out) as written:
         assert written.mode == "L" and written.size == (90, 60)
         np.testing.assert_array_equal(np.asarray(written), expected.mask * np.uint8(255))
@@ -76,15 +58,23 @@ def test_segment_writes_the_mask_of_the_library_call(
         assert min(drawn.size) > 200
 
 
-def test_record_writes_the_recording_of_the_library_call(picture: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
+def test_record_writes_the_recording_of_the_library_call(
+    noise_png: Path, tiny_flux_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run.zarr"
     result = refam(
-        "record", "--image", picture, "--expression", SENTENCE, "--out", out, "--model", tiny_flux_folder,
+        "record", "--image", noise_png, "--expression", SENTENCE, "--out", out, "--model", tiny_flux_folder,
         "--noise-level", 0.3, "--noise-level", 0.8, "--keep", "entropy", "--block", 1, "--block", 3, "--seed", 2,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     expected = record(
-        load_model(tiny_flux_folder), picture, SENTENCE, noise_level=[0.3, 0.8], keep=["entropy"], blocks=[1, 3], seed=2
+        load_model(tiny_flux_folder),
+        noise_png,
+        SENTENCE,
+        noise_level=[0.3, 0.8],
+        keep=["entropy"],
+        blocks=[1, 3],
+        seed=2,
     )
     written = load_recording(out)
     assert written.kept == ("entropy",)
@@ -92,8 +82,18 @@ def test_record_writes_the_recording_of_the_library_call(picture: Path, tiny_flu
     assert "run.zarr" in result.stdout and "block 2" in result.stdout
 
 
-def test_record_appends_magnets_only_when_asked(picture: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
-    common = ("record", "--image", picture, "--expression", SENTENCE, "--model", tiny_flux_folder, "--keep", "entropy")
+def test_record_appends_magnets_only_when_asked(noise_png: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
+    common = (
+        "record",
+        "--image",
+        noise_png,
+        "--expression",
+        SENTENCE,
+        "--model",
+        tiny_flux_folder,
+        "--keep",
+        "entropy",
+    )
     assert refam(*common, "--out", tmp_path / "none.zarr").exit_code == 0
     assert refam(*common, "--out", tmp_path / "two.zarr", "--magnets", ". a").exit_code == 0
     assert load_recording(tmp_path / "none.zarr").attrs["prompt"] == SENTENCE
@@ -101,9 +101,20 @@ def test_record_appends_magnets_only_when_asked(picture: Path, tiny_flux_folder:
 
 
 def test_record_into_a_store_is_the_same_and_can_be_repeated(
-    picture: Path, tiny_flux_folder: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tmp_path: Path
 ) -> None:
-    common = ("record", "--image", picture, "--expression", SENTENCE, "--model", tiny_flux_folder, "--size", 24, 40)
+    common = (
+        "record",
+        "--image",
+        noise_png,
+        "--expression",
+        SENTENCE,
+        "--model",
+        tiny_flux_folder,
+        "--size",
+        24,
+        40,
+    )
     assert refam(*common, "--out", tmp_path / "whole.zarr").exit_code == 0
     for _ in range(2):
         result = refam(*common, "--store", tmp_path / "streamed.zarr")
@@ -116,8 +127,8 @@ def test_record_into_a_store_is_the_same_and_can_be_repeated(
 
 
 @pytest.mark.parametrize("places", [(), ("--out", "a.zarr", "--store", "b.zarr")], ids=["neither", "both"])
-def test_record_needs_one_place(picture: Path, tmp_path: Path, places: tuple[str, ...]) -> None:
-    result = refam("record", "--image", picture, "--expression", SENTENCE, *places)
+def test_record_needs_one_place(noise_png: Path, tmp_path: Path, places: tuple[str, ...]) -> None:
+    result = refam("record", "--image", noise_png, "--expression", SENTENCE, *places)
     assert result.exit_code == 2 and "either --out or --store" in result.output
 
 
@@ -167,7 +178,7 @@ BAD = {
 
 @pytest.mark.parametrize(("changes", "says"), BAD.values(), ids=BAD)
 def test_bad_input_is_answered_in_one_sentence(
-    picture: Path,
+    noise_png: Path,
     tiny_flux_folder: Path,
     tiny_sam: Path,
     tmp_path: Path,
@@ -178,7 +189,7 @@ def test_bad_input_is_answered_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     options = {
-        "--image": picture,
+        "--image": noise_png,
         "--expression": SENTENCE,
         "--out": tmp_path / "mask.png",
         "--model": tiny_flux_folder,
@@ -202,20 +213,20 @@ def test_a_picture_too_small_to_point_into_is_answered_in_one_sentence(
     assert f"{size[0]} x {size[1]} pixels" in said
 
 
-def test_a_recording_is_never_overwritten(picture: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
+def test_a_recording_is_never_overwritten(noise_png: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run.zarr").mkdir()
     said = one_sentence(
-        refam("record", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "run.zarr",
+        refam("record", "--image", noise_png, "--expression", SENTENCE, "--out", tmp_path / "run.zarr",
               "--model", tiny_flux_folder)
     )  # fmt: skip
     assert "already" in said
 
 
 def test_a_quantity_that_does_not_exist_is_answered_in_one_sentence(
-    picture: Path, tiny_flux_folder: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tmp_path: Path
 ) -> None:
     said = one_sentence(
-        refam("record", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "run.zarr",
+        refam("record", "--image", noise_png, "--expression", SENTENCE, "--out", tmp_path / "run.zarr",
               "--model", tiny_flux_folder, "--keep", "everything")
     )  # fmt: skip
     assert "'everything'" in said

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-from references.commands import refam
-from typer.testing import Result
+from references.commands import one_sentence, refam
 
 from refam_analysis.models import load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings, from_run_lengths, segment
@@ -18,25 +16,10 @@ from refam_analysis.segmentation import HeatmapSettings, default_settings, from_
 SENTENCE = "the red circle on the left"
 
 
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("picture") / "scene.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
-    return path
-
-
-def one_sentence(result: Result) -> str:
-    """What was said about bad input: exit code 1, one line, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit)
-    (line,) = result.stderr.strip().splitlines()
-    return line
-
-
-def settings_of(picture: Path, model: Path, tiny_sam: Path, folder: Path, *switches: object) -> HeatmapSettings:
+def settings_of(noise_png: Path, model: Path, tiny_sam: Path, folder: Path, *switches: object) -> HeatmapSettings:
     """What the library was given, as the JSON of the intermediates tells."""
     result = refam(
-        "segment", "--image", picture, "--expression", SENTENCE, "--out", folder / "mask.png", "--model", model,
+        "segment", "--image", noise_png, "--expression", SENTENCE, "--out", folder / "mask.png", "--model", model,
         "--segmenter", tiny_sam, "--magnets", ".", "--json", folder / "all.json", *switches,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -62,21 +45,21 @@ SWITCHES = {
 
 @pytest.mark.parametrize(("switches", "expected"), SWITCHES.values(), ids=SWITCHES)
 def test_every_switch_reaches_the_library(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switches: tuple, expected: dict
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switches: tuple, expected: dict
 ) -> None:
-    found = settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, *switches)
+    found = settings_of(noise_png, tiny_flux_folder, tiny_sam, tmp_path, *switches)
     assert found == HeatmapSettings(**expected)
 
 
 def test_informative_blocks_are_written_as_their_numbers(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
-    found = settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, "--blocks", "informative")
+    found = settings_of(noise_png, tiny_flux_folder, tiny_sam, tmp_path, "--blocks", "informative")
     assert isinstance(found.blocks, tuple) and found.blocks[-1] == 3
 
 
 def test_blocks_take_the_place_of_the_models_heads(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
     model.mkdir()
@@ -87,17 +70,17 @@ def test_blocks_take_the_place_of_the_models_heads(
     own = {"heads": [[1, 0]], "seeds": 2, "spatial_bias": 0.3}
     (model / "refam.json").write_text(json.dumps({**about, "grounding": own}))
     assert default_settings(load_model(model)).heads == ((1, 0),)
-    found = settings_of(picture, model, tiny_sam, tmp_path, "--blocks", "all")
+    found = settings_of(noise_png, model, tiny_sam, tmp_path, "--blocks", "all")
     assert found == HeatmapSettings(seeds=2, spatial_bias=0.3)
 
 
 def test_the_intermediates_are_those_of_the_library_call(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
-    settings_of(picture, tiny_flux_folder, tiny_sam, tmp_path, "--noun-phrase", "--spatial-bias", 0.5, "--seed", 4)
+    settings_of(noise_png, tiny_flux_folder, tiny_sam, tmp_path, "--noun-phrase", "--spatial-bias", 0.5, "--seed", 4)
     read = json.loads((tmp_path / "all.json").read_text())
     expected = segment(
-        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=tiny_sam, noun_phrase=True,
+        load_model(tiny_flux_folder), noise_png, SENTENCE, magnets=(".",), segmenter=tiny_sam, noun_phrase=True,
         spatial_bias=0.5, seed=4,
     )  # fmt: skip
     assert read["point"] == list(expected.point) and list(read) == list(expected.stages)
@@ -107,34 +90,34 @@ def test_the_intermediates_are_those_of_the_library_call(
 
 @pytest.mark.parametrize("switch", [("--blocks", "3-"), ("--blocks", "some"), ("--heads", "3"), ("--spatial-bias", 2)])
 def test_what_cannot_be_read_is_a_usage_error(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switch: tuple
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path, switch: tuple
 ) -> None:
     result = refam(
-        "segment", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets", "",
+        "segment", "--image", noise_png, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets", "",
         "--model", tiny_flux_folder, "--segmenter", tiny_sam, *switch,
     )  # fmt: skip
     assert result.exit_code == 2 and (f"'{switch[1]}'" in result.output or switch[0] in result.output)
 
 
 def test_blocks_that_are_not_there_are_answered_in_one_sentence(
-    picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     said = one_sentence(
-        refam("segment", "--image", picture, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets", "",
-              "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--blocks", "9")
+        refam("segment", "--image", noise_png, "--expression", SENTENCE, "--out", tmp_path / "mask.png", "--magnets",
+              "", "--model", tiny_flux_folder, "--segmenter", tiny_sam, "--blocks", "9")
     )  # fmt: skip
     assert "9" in said
 
 
 @pytest.fixture
-def table(picture: Path, tmp_path: Path) -> Path:
+def table(noise_png: Path, tmp_path: Path) -> Path:
     path = tmp_path / "table.csv"
-    path.write_text(f"image,expression\n{picture},the ring\n{picture},the\n{picture},{SENTENCE}\n")
+    path.write_text(f"image,expression\n{noise_png},the ring\n{noise_png},the\n{noise_png},{SENTENCE}\n")
     return path
 
 
 def test_a_batch_is_written_with_all_that_is_asked(
-    table: Path, picture: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
+    table: Path, noise_png: Path, tiny_flux_folder: Path, tiny_sam: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     result = refam(
@@ -145,7 +128,7 @@ def test_a_batch_is_written_with_all_that_is_asked(
     assert "2 rows, 1 skipped (skipped.csv says why)" in result.stdout
     results = pd.read_csv(out / "results.csv")
     expected = segment(
-        load_model(tiny_flux_folder), picture, SENTENCE, magnets=(".",), segmenter=tiny_sam, spatial_bias=1.0
+        load_model(tiny_flux_folder), noise_png, SENTENCE, magnets=(".",), segmenter=tiny_sam, spatial_bias=1.0
     )
     assert results["row"].tolist() == [1, 3] and tuple(results.loc[1, ["x", "y"]]) == expected.point
     stems = {Path(mask).stem for mask in results["mask"]}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "refam_analysis"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ROOMS = (
-    "errors", "weights", "scenes", "prompts", "models", "recording", "analysis", "segmentation", "evaluation",
+    "errors", "files", "weights", "scenes", "prompts", "models", "recording", "analysis", "segmentation", "evaluation",
     "experiments", "figures", "notebook", "widgets", "training", "cli",
 )  # fmt: skip
 """In the order in which data flows: a room imports only from rooms before it."""

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from refam_analysis.cli.options import Commands
-from refam_analysis.weights import WEIGHTS, WeightsFile, cache_folder, fetch, is_fetched, verify
-from refam_analysis.weights.download import WeightsError
 
 weights = typer.Typer(
     cls=Commands, help="Weights of segmenters: what there is, get them, check them.", no_args_is_help=True
@@ -24,6 +22,8 @@ FolderOption = Annotated[
 @weights.command("list")
 def weights_list(folder: FolderOption = None) -> None:
     """Show all named weights, and which of them are in the cache."""
+    from refam_analysis.weights import WEIGHTS, WeightsFile, cache_folder, is_fetched
+
     width = max(map(len, WEIGHTS))
     for name, entry in WEIGHTS.items():
         size = f"{entry.size / 1e6:8,.0f} MB" if isinstance(entry, WeightsFile) else f"{'on the hub':>11}"
@@ -37,6 +37,8 @@ def weights_fetch(
     names: Annotated[list[str], typer.Argument(help="Of the list.")], folder: FolderOption = None
 ) -> None:
     """Have weights in the cache, whole and checked. What was interrupted goes on where it stopped."""
+    from refam_analysis.weights import fetch
+
     for name in names:
         typer.echo(f"{name}: {fetch(name, folder=folder, progress=sys.stderr.isatty())}")
 
@@ -47,6 +49,8 @@ def weights_verify(
     folder: FolderOption = None,
 ) -> None:
     """Check weights in the cache against their sha256, and end with status 1 if any is broken or missing."""
+    from refam_analysis.weights import WEIGHTS, WeightsError, cache_folder, is_fetched, verify
+
     broken = False
     chosen = names or [name for name, entry in WEIGHTS.items() if is_fetched(entry, folder=folder)]
     if not chosen:

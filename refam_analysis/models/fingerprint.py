@@ -44,6 +44,20 @@ def weights_fingerprint(*modules: nn.Module) -> str | None:
     return digest.hexdigest()
 
 
+def networks_of(holder: object) -> list[nn.Module]:
+    """The networks that an object holds (a segmenter, a propagator), or that what it holds does.
+
+    >>> class Segmenter:
+    ...     def __init__(self) -> None:
+    ...         self.model = nn.Linear(2, 3)
+    >>> networks_of(Segmenter())
+    [Linear(in_features=2, out_features=3, bias=True)]
+    """
+    held = [holder, *getattr(holder, "__dict__", {}).values()]
+    found = [one for part in held for one in (part, getattr(part, "model", None)) if isinstance(one, nn.Module)]
+    return list(dict.fromkeys(found))
+
+
 def _sample(tensor: torch.Tensor) -> bytes:
     """Some values as bytes; of a tensor that is made of others (quantised ones), theirs."""
     if is_traceable_wrapper_subclass(tensor):

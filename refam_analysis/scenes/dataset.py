@@ -81,8 +81,7 @@ class Scenes(Sequence[SceneSample]):
     def __getitem__(self, index: int) -> SceneSample:  # type: ignore[override]
         scene, chosen = self.draw(index)
         rendering = render([scene], size=self.size)
-        image = (rendering.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        return SceneSample(image, rendering.masks[0].numpy(), scene, chosen)
+        return SceneSample(rendering.pictures()[0], rendering.masks[0].numpy(), scene, chosen)
 
     def __iter__(self) -> Iterator[SceneSample]:
         return (self[i] for i in range(len(self)))

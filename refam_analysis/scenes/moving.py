@@ -124,8 +124,7 @@ class MovingSample:
         for first in range(0, self.length, _CHUNK):
             times = range(first, min(first + _CHUNK, self.length))
             drawn = render([self.motion.at(time) for time in times], size=self.size)
-            pixels = (drawn.images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
-            yield pixels, drawn.masks.numpy()
+            yield drawn.pictures(), drawn.masks.numpy()
 
 
 class MovingScenes(Sequence[MovingSample]):

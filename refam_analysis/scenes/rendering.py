@@ -11,7 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from refam_analysis.scenes import surfaces, textures
@@ -32,6 +34,11 @@ class Rendering(NamedTuple):
 
     images: Tensor
     masks: Tensor
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """The pictures as image files hold them: uint8 (scene, height, width, 3)."""
+        pixels: NDArray[np.uint8] = (self.images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+        return pixels
 
 
 def render(scenes: Sequence[Scene], *, size: int = 96, device: torch.device | str = "cpu") -> Rendering:

@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from refam_analysis.errors import RefamError
+from refam_analysis.files import written_whole
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.fingerprint import weights_fingerprint
 from refam_analysis.models.images import UnreadableImageError
@@ -174,7 +175,8 @@ class _Work:
                 raise OtherBatchError(self.folder, differing)
         for name in (MASKS, *self.extras):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        _write(about, lambda path: path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8"))
+        with written_whole(about) as place:
+            place.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
 
     def answers(self, items: Sequence[_Item]) -> Iterator[tuple[_Item, dict[str, Any]]]:
         """Segment sentences about one picture, with the same magnets, and write what came of each."""
@@ -192,7 +194,8 @@ class _Work:
     def _written(self, item: _Item, result: SegmentationResult) -> dict[str, Any]:
         name = f"{re.sub(r'[^A-Za-z0-9_-]+', '_', item.image.stem)}-{item.key}"
         mask, chosen = Path(MASKS) / f"{name}.png", result.stages["chosen"]
-        _write(self.folder / mask, lambda path: Image.fromarray(result.mask).save(path, format="png"))
+        with written_whole(self.folder / mask) as place:
+            Image.fromarray(result.mask).save(place, format="png")
         for folder, (ending, write) in self.extras.items():
             write(result, self.folder / folder / f"{name}{ending}")
         return {
@@ -215,7 +218,8 @@ class _Log:
         whole = path.read_bytes() if path.exists() else b""
         lines = whole[: whole.rfind(b"\n") + 1]
         if lines != whole:
-            _write(path, lambda partial: partial.write_bytes(lines))
+            with written_whole(path) as place:
+                place.write_bytes(lines)
         for line in lines.splitlines():
             entry = json.loads(line)
             self.finished[entry.pop("key")] = entry
@@ -269,16 +273,11 @@ def _report(folder: Path, good: Sequence[tuple[BatchRow, _Item]], bad: Sequence[
         for one in sorted(bad, key=lambda one: one.row.row)
     ]
     report = BatchReport(pd.DataFrame(answered), pd.DataFrame(left_out))
-    _write(folder / RESULTS, lambda path: report.results.to_csv(path, index=False))
+    with written_whole(folder / RESULTS) as place:
+        report.results.to_csv(place, index=False)
     if left_out:
-        _write(folder / SKIPPED, lambda path: report.skipped.to_csv(path, index=False))
+        with written_whole(folder / SKIPPED) as place:
+            report.skipped.to_csv(place, index=False)
     else:
         (folder / SKIPPED).unlink(missing_ok=True)
     return report
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file, all or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)

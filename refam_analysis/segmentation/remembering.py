@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
 from refam_analysis.models.base import Conditioning, DiffusionModel
 from refam_analysis.models.images import load_image
 from refam_analysis.prompts import Prompt
+
+_REMEMBERING: WeakSet[DiffusionModel] = WeakSet()
 
 
 def remembering(model: DiffusionModel) -> DiffusionModel:
@@ -26,8 +29,12 @@ def remembering(model: DiffusionModel) -> DiffusionModel:
     Returns:
         It shares all parts with the model. Of a batch of pictures each that differs is encoded once, and a batch that
         was encoded before is not encoded again. The memory goes when the returned model goes: keep it for one call.
+        A model that remembers already is returned as it is, so that no picture is looked at by two memories.
     """
+    if model in _REMEMBERING:
+        return model
     remembers = copy.copy(model)
+    _REMEMBERING.add(remembers)
     latents: dict[Any, torch.Tensor] = {}
     conditionings: dict[tuple[Prompt, ...], Conditioning] = {}
 

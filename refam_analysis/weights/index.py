@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from refam_analysis.errors import RefamError
 
@@ -119,6 +118,8 @@ def local_path(url: str) -> Path | None:
     >>> local_path("file:///tmp/a%20b").as_posix()
     '/tmp/a b'
     """
+    from urllib.request import url2pathname  # here, since it brings a whole web client along
+
     parts = urlsplit(url)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 

@@ -6,14 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from benchmarks.pipeline import CALLS, LOADED, ONE, TOGETHER, Subject, speed, stages
 from benchmarks.stages import STAGES, by_stage
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.segmentation import load_segmenter, pipeline, segment
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +20,12 @@ def model(tiny_flux_folder: Path) -> DiffusionModel:
 
 
 @pytest.fixture(scope="module")
-def subject(model: DiffusionModel, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(model: DiffusionModel, tiny_sam: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     folder = tmp_path_factory.mktemp("benchmark")
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    torch.manual_seed(0)
-    save_embedded_sam(small_sam(config), config, folder / "sam")
     pictures = [folder / f"{number}.png" for number in range(3)]
     for number, path in enumerate(pictures):
         Image.new("RGB", (40, 32), (number, 50, 100)).save(path)
-    return Subject(model, str(folder / "sam"), (".",), pictures, ["the ring", "the red circle", "left"])
+    return Subject(model, str(tiny_sam), (".",), pictures, ["the ring", "the red circle", "left"])
 
 
 def test_every_way_is_timed_beside_the_shared_one(subject: Subject) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from refam_analysis.cli import app
@@ -21,7 +20,6 @@ from refam_analysis.experiments.provenance import Result, load_result
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.scenes import COLOURS, HELD_OUT, Scenes
 from refam_analysis.segmentation import HeatmapSettings, default_settings
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
 from refam_analysis.weights import embedded_folder
 
 SEARCH = settings.SettingsSearch(
@@ -46,14 +44,12 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tiny_sam: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The embedded transformer as it ships, and a tiny segmenter that has learnt nothing."""
     root = tmp_path_factory.mktemp("experiments")
     place = Place(root / "weights", root / "results")
     shutil.copytree(embedded_folder("embedded-dit"), place.transformer)
-    torch.manual_seed(0)
-    config = SamConfig(image_size=48, patch_size=8, width=24, depth=1, heads=2)
-    save_embedded_sam(small_sam(config), config, place.segmenter)
+    shutil.copytree(tiny_sam, place.segmenter)
     return place
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from refam_analysis.evaluation.cluster.errors import WorkerLostError
 from refam_analysis.evaluation.datasets.base import ClipExpression, ReferringExpression
-from refam_analysis.evaluation.datasets.rle import mask_area
-from refam_analysis.evaluation.runner.groups import Clock, GroupTask, first_entries, stop_or
-from refam_analysis.evaluation.runner.rows import Row, failed_row
+from refam_analysis.evaluation.runner.groups import Clock, GroupTask, failed_answer, first_entries, stop_or
+from refam_analysis.evaluation.runner.rows import Row
 
 ALONE = 2
 """How often an expression is tried by itself before its row says that it cannot be answered."""
@@ -68,9 +67,8 @@ class Piece:
         expressions: Sequence[ReferringExpression | ClipExpression] = self.task.item.expressions
         for number, expression in enumerate(expressions):
             stop_or(self.task, expression.text, error)
-            rows.append(
-                {**first_entries(self.task, number, expression), **_scores(expression, error), **Clock().shares(1)}
-            )
+            labels = first_entries(self.task, number, expression)
+            rows.append({**labels, **failed_answer(expression, error), **Clock().shares(1)})
         return rows
 
     def _part(self, start: int, stop: int) -> Piece:
@@ -115,10 +113,3 @@ class Gathering:
         self._given.add(group)
         del self._waiting[group]
         return [there[number] for number in sorted(there)]
-
-
-def _scores(expression: ReferringExpression | ClipExpression, error: Exception) -> Row:
-    if isinstance(expression, ReferringExpression):
-        return failed_row(0 if expression.mask is None else mask_area(expression.mask), error)
-    scored = 0.0 if expression.truth is not None else None
-    return {**failed_row(0, error), "j": scored, "f": scored, "iou": scored, "on_target": scored}

@@ -117,8 +117,7 @@ class MovingFrames:
 
     def load(self, i: int) -> NDArray[np.uint8]:
         """Frame ``i``: RGB, (height, width, 3)."""
-        images = render([self.motion.at(i)], size=self.side).images
-        return (images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        return render([self.motion.at(i)], size=self.side).pictures()[0]
 
 
 @dataclass(frozen=True)

@@ -170,11 +170,7 @@ def checked_rle(rle: Any) -> Rle:
         BadMaskError: they do not, or are no run lengths.
     """
     height, width = _checked_size(rle["size"])
-    total = _runs(rle["counts"]).sum()
-    if total != height * width:
-        raise BadMaskError(
-            f"the run lengths add up to {total} pixels, the size {_by((height, width))} to {height * width}"
-        )
+    _checked_runs(rle["counts"], height, width)
     return {"size": [height, width], "counts": rle["counts"]}
 
 

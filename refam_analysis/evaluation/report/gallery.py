@@ -23,6 +23,7 @@ from refam_analysis.evaluation.datasets.rle import decode_mask
 from refam_analysis.evaluation.report.overlays import PREDICTED, TRUE, data_address, draw_answer
 from refam_analysis.evaluation.report.scores import MAIN_METRICS, score_table
 from refam_analysis.evaluation.runner.store import RunResults
+from refam_analysis.files import written_whole
 
 _SECTIONS = (
     ("worst", "Worst", "The lowest {measure} first; of equal ones, those in which the segmenter was surest."),
@@ -70,9 +71,8 @@ def write_gallery(
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.partial")
-    partial.write_text("".join(_page(run, number, root)), encoding="utf-8")
-    partial.replace(place)
+    with written_whole(place) as partial:
+        partial.write_text("".join(_page(run, number, root)), encoding="utf-8")
     return place
 
 

@@ -20,10 +20,11 @@ from refam_analysis.evaluation.runner.groups import (
     LoadedModels,
     TimedSegmenter,
     counts_of,
+    failed_answer,
     first_entries,
     stop_or,
 )
-from refam_analysis.evaluation.runner.rows import Row, failed_row
+from refam_analysis.evaluation.runner.rows import Row
 
 
 def evaluate_clip(task: GroupTask, clip: ReferringClip, loaded: LoadedModels) -> list[Row]:
@@ -43,9 +44,7 @@ def evaluate_clip(task: GroupTask, clip: ReferringClip, loaded: LoadedModels) ->
             outcome = _outcome(task, clip, expression, loaded, model, clock)
         except Exception as error:  # whatever reading and following raise; an interruption is none of these
             stop_or(task, expression.text, error)
-            scored = 0.0 if expression.truth is not None else None
-            outcome = {**failed_row(0, error), "j": scored, "f": scored, "iou": scored}
-            outcome["on_target"] = scored
+            outcome = failed_answer(expression, error)
         rows.append({**first_entries(task, number, expression), **outcome, **clock.shares(1)})
     return rows
 

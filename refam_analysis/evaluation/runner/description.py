@@ -19,8 +19,6 @@ from refam_analysis.evaluation.datasets.base import ReferringDataset
 from refam_analysis.evaluation.runner.configuration import RunConfiguration
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from refam_analysis.evaluation.runner.groups import LoadedModels
 
 _LIBRARIES = ("numpy", "pycocotools", "segment-anything", "timm", "torchvision")
@@ -60,7 +58,7 @@ def describe_models(loaded: LoadedModels) -> dict[str, Any]:
     from torch import nn
 
     from refam_analysis import __version__
-    from refam_analysis.models.fingerprint import weights_fingerprint
+    from refam_analysis.models.fingerprint import networks_of, weights_fingerprint
     from refam_analysis.recording.record import describe_run
 
     described = describe_run(loaded.model)
@@ -71,11 +69,11 @@ def describe_models(loaded: LoadedModels) -> dict[str, Any]:
         | {"weights": weights_fingerprint(*parts)},
         "segmenter": {
             "class": type(loaded.segmenter).__name__,
-            "weights": weights_fingerprint(*_modules_of(loaded.segmenter)),
+            "weights": weights_fingerprint(*networks_of(loaded.segmenter)),
         },
         "propagator": {
             "class": type(loaded.propagator).__name__,
-            "weights": weights_fingerprint(*_modules_of(loaded.propagator)),
+            "weights": weights_fingerprint(*networks_of(loaded.propagator)),
         },
         "settings": json.loads(json.dumps(loaded.settings.to_dict())),
         "versions": {"refam-analysis": __version__, "python": platform.python_version()}
@@ -120,15 +118,6 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in entries.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
-
-
-def _modules_of(holder: object) -> list[nn.Module]:
-    """The networks that a segmenter or propagator holds, or that what it holds does."""
-    from torch import nn
-
-    held = [holder, *getattr(holder, "__dict__", {}).values()]
-    found = [one for part in held for one in (part, getattr(part, "model", None)) if isinstance(one, nn.Module)]
-    return list(dict.fromkeys(found))
 
 
 def _device(loaded: LoadedModels) -> str:

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refam_analysis.errors import RefamError
-from refam_analysis.evaluation.datasets.base import Item, ReferringClip, ReferringExpression, ReferringImage
+from refam_analysis.evaluation.datasets.base import (
+    ClipExpression,
+    Item,
+    ReferringClip,
+    ReferringExpression,
+    ReferringImage,
+)
 from refam_analysis.evaluation.datasets.rle import Rle, encode_mask, mask_area
 from refam_analysis.evaluation.metrics import EmptyRule, ious_of, mask_overlaps, points_on
 from refam_analysis.evaluation.runner.configuration import RunConfiguration
@@ -144,6 +150,19 @@ def stop_or(task: GroupTask, expression: str, error: Exception) -> None:
         ) from error
 
 
+def failed_answer(expression: ReferringExpression | ClipExpression, error: Exception) -> Row:
+    """The scores of an expression that got no mask: wrong everywhere, where its truth is known.
+
+    Args:
+        expression: about an image or a clip.
+        error: why.
+    """
+    if isinstance(expression, ReferringExpression):
+        return failed_row(0 if expression.mask is None else mask_area(expression.mask), error)
+    scored = 0.0 if expression.truth is not None else None
+    return {**failed_row(0, error), "j": scored, "f": scored, "iou": scored, "on_target": scored}
+
+
 def first_entries(task: GroupTask, number: int, expression: Any) -> Row:
     """What a row says of its expression before anything is computed."""
     height, width = task.item.size
@@ -218,7 +237,7 @@ def _evaluate_image(task: GroupTask, image: ReferringImage, loaded: LoadedModels
             pixels = image.load()
     except Exception as error:  # whatever a picture's decoder raises; an interruption is none of these
         stop_or(task, expressions[0].text, error)
-        return [{**row, **failed_row(_area(e.mask), error)} for row, e in zip(rows, expressions, strict=True)]
+        return [{**row, **failed_answer(e, error)} for row, e in zip(rows, expressions, strict=True)]
     asked = replace(loaded, model=remembering(loaded.model), segmenter=TimedSegmenter(loaded.segmenter, clock))
     step = task.configuration.batch_size
     for first in range(0, len(expressions), step):
@@ -238,7 +257,7 @@ def _answers(
     except Exception as error:
         if len(expressions) == 1:
             stop_or(task, expressions[0].text, error)
-            return [failed_row(_area(expressions[0].mask), error)]
+            return [failed_answer(expressions[0], error)]
     _free_memory()
     middle = len(expressions) // 2
     halves = expressions[:middle], expressions[middle:]
@@ -294,7 +313,3 @@ def counts_of(rle: Rle) -> str:
     """The counts of run lengths as text."""
     counts = rle["counts"]
     return counts.decode("ascii") if isinstance(counts, bytes) else counts
-
-
-def _area(mask: Rle | None) -> int:
-    return 0 if mask is None else mask_area(mask)

@@ -8,22 +8,23 @@ renamed: so it is there whole or not at all, whenever the process is killed. Par
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.runner.description import differences
 from refam_analysis.evaluation.runner.rows import CLIP_SCHEMA, IMAGE_SCHEMA, Row, as_table
+from refam_analysis.files import written_whole
 
 ABOUT, TABLE, PARTS, LOCK = "run.json", "results.parquet", "parts", ".lock"
 FORMAT = 1
@@ -139,7 +140,7 @@ class RunStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self._lock.release()
 
     def pending(self, groups: int) -> list[int]:
         """The items that have no rows, or a row with an error: those are tried again at every start."""
@@ -223,15 +224,13 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial)
-    os.replace(partial, path)
+    with written_whole(path) as place:
+        pq.write_table(table, place)
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as place:
+        place.write_text(text + "\n", encoding="utf-8")
 
 
 def _read_about(folder: Path) -> dict[str, Any] | None:
@@ -248,16 +247,11 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
     return dict(about)
 
 
-def _locked(folder: Path) -> IO[str]:
-    """A file that this process holds until it ends, however it ends; just a file where the system has no such locks."""
-    file = (folder / LOCK).open("w")
+def _locked(folder: Path) -> FileLock:
+    """A lock that this process holds until it ends, however it ends."""
+    lock = FileLock(folder / LOCK)
     try:
-        import fcntl
-    except ImportError:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout:
         raise RunFolderError(f"Another process is writing into {str(folder)!r}: wait for it, or stop it.") from None
-    return file
+    return lock

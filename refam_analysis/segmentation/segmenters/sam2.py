@@ -98,9 +98,45 @@ def load_sam2(
     if not Path(source).is_dir() and (Path(source).is_absolute() or name.count("/") != 1):
         raise Sam2SourceError(name, "it is neither a folder nor an id on the model hub")
     try:
-        model = Sam2Model.from_pretrained(name, dtype=dtype or torch.float32, use_safetensors=True)
-        processor = Sam2Processor.from_pretrained(name)
+        model, processor, _ = from_repository(Sam2Model, Sam2Processor, name, device=device, dtype=dtype)
+    except RepositoryError as error:
+        raise Sam2SourceError(name, str(error)) from error
+    return Sam2Segmenter(model, processor)
+
+
+class RepositoryError(Exception):
+    """What transformers says about a folder or hub id that it cannot load, in a line."""
+
+
+def from_repository(
+    model_class: Any,
+    processor_class: Any,
+    name: str,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Any, Any, list[str]]:
+    """Load a model and its processor by transformers.
+
+    Args:
+        model_class: of transformers.
+        processor_class: of transformers.
+        name: an id on the model hub, or a folder.
+        device: None for the CPU.
+        dtype: None for float32.
+
+    Returns:
+        The model in evaluation mode, the processor, and the names of tensors that the weights lack.
+
+    Raises:
+        RepositoryError: there is no such repository, or it holds another model.
+    """
+    try:
+        model, report = model_class.from_pretrained(
+            name, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        processor = processor_class.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Sam2SourceError(name, reason) from error
-    return Sam2Segmenter(model.eval().to(device or "cpu"), processor)
+        raise RepositoryError(reason) from error
+    return model.eval().to(device or "cpu"), processor, sorted(report["missing_keys"])

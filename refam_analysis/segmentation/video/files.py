@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from refam_analysis.errors import RefamError
+from refam_analysis.files import written_whole
 from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.segmentation.video.propagation import FrameSizeError
 
@@ -187,9 +188,8 @@ def write_mask(mask: ArrayLike, path: Path) -> None:
     """Write a mask as DAVIS does: an indexed PNG, 0 for the background and 1 for the object; all or nothing."""
     picture = Image.fromarray(np.asarray(mask, dtype=np.uint8), mode="P")
     picture.putpalette(palette())
-    partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    with written_whole(path) as place:
+        picture.save(place, format="PNG")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

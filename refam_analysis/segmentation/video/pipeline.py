@@ -7,7 +7,7 @@ The first frame's heatmap and point are read as on an image (`first_frame`), a p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from torch import nn
 from tqdm.auto import tqdm
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.fingerprint import weights_fingerprint
+from refam_analysis.models.fingerprint import networks_of, weights_fingerprint
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
 from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MaskChoice, choose_mask
@@ -183,14 +182,11 @@ class _Run:
         if state is not None:
             self.propagator.restore(state)
         with tqdm(total=len(self.video), initial=done, desc="frames", disable=not self.progress) as bar:
-            for frame in self._frames(done):
+            for frame in self.video.read(done):
                 started = bool(kept.rows)
                 followed = self.propagator.follow(frame) if started else self._begin(frame, stages)
                 kept.add(followed, self.propagator.state)
                 bar.update()
-
-    def _frames(self, start: int) -> Iterator[Frame]:
-        yield from self.video.read(start)
 
     def _begin(self, frame: Frame, stages: dict[str, Any]) -> Any:
         """The first frame; where an image segmenter is asked, its answers become stages."""
@@ -249,7 +245,5 @@ def _about_propagator(propagator: Propagator) -> dict[str, Any]:
     about: dict[str, Any] = {"class": type(propagator).__name__}
     if isinstance(propagator, Reprompting):
         about |= {"settings": asdict(propagator.settings), "segmenter": type(propagator.segmenter).__name__}
-    holder: Any = getattr(propagator, "segmenter", propagator)
-    weights: Callable[..., Any] = weights_fingerprint
-    module = getattr(holder, "model", getattr(getattr(holder, "predictor", None), "model", None))
-    return {**about, "weights": weights(module) if isinstance(module, nn.Module) else None}
+    networks = networks_of(getattr(propagator, "segmenter", propagator))
+    return {**about, "weights": weights_fingerprint(*networks) if networks else None}

@@ -19,6 +19,7 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import check_image, check_points
+from refam_analysis.segmentation.segmenters.sam2 import RepositoryError, from_repository
 from refam_analysis.segmentation.video.propagation import Event, Followed, FrameSizeError, NotBegunError
 
 _OBJECT = 1
@@ -165,13 +166,11 @@ def load_sam2_video(
     """
     name = str(source)
     try:
-        model, report = Sam2VideoModel.from_pretrained(
-            name, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True
+        model, processor, missing = from_repository(
+            Sam2VideoModel, Sam2VideoProcessor, name, device=device, dtype=dtype
         )
-        processor = Sam2VideoProcessor.from_pretrained(name)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Sam2VideoSourceError(name, reason) from error
-    if missing := sorted(report["missing_keys"]):
+    except RepositoryError as error:
+        raise Sam2VideoSourceError(name, str(error)) from error
+    if missing:
         raise Sam2VideoSourceError(name, f"its weights lack {len(missing)} tensors, such as {missing[0]}")
-    return Sam2Propagator(model.eval().to(device or "cpu"), processor)
+    return Sam2Propagator(model, processor)

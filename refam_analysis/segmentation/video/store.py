@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from refam_analysis.errors import RefamError
+from refam_analysis.files import written_whole
 from refam_analysis.segmentation.result import from_run_lengths, run_lengths
 from refam_analysis.segmentation.video.files import read_mask, write_mask
 from refam_analysis.segmentation.video.propagation import Followed
@@ -162,10 +163,8 @@ class FolderStore:
 
     @first.setter
     def first(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        partial = self.folder / f".{_FIRST}"
-        with partial.open("wb") as file:
+        with written_whole(self.folder / _FIRST) as place, place.open("wb") as file:
             np.savez(file, allow_pickle=False, **dict(arrays))
-        partial.replace(self.folder / _FIRST)
 
     def resume(self) -> Mapping[str, Tensor] | None:
         """Take up the rows of an earlier run.
@@ -205,9 +204,8 @@ class FolderStore:
         if len(self.rows) == self._total:
             (self.folder / _STATE).unlink(missing_ok=True)
         elif len(self.rows) % CHECKPOINT_EVERY == 0:
-            partial = self.folder / f".{_STATE}"
-            save_file({**state(), "rows_done": tensor(len(self.rows))}, partial)
-            partial.replace(self.folder / _STATE)
+            with written_whole(self.folder / _STATE) as place:
+                save_file({**state(), "rows_done": tensor(len(self.rows))}, place)
 
     def masks(self, size: tuple[int, int]) -> Masks:
         """All that are done, read from the folder."""
@@ -238,9 +236,8 @@ class FolderStore:
             raise VideoStoreError(self.folder, f"its {name} cannot be read") from error
 
     def _write(self, name: str, content: bytes) -> None:
-        partial = self.folder / f".{name}"
-        partial.write_bytes(content)
-        partial.replace(self.folder / name)
+        with written_whole(self.folder / name) as place:
+            place.write_bytes(content)
 
 
 def _row(followed: Followed) -> Row:
