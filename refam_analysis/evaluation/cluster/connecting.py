@@ -15,6 +15,8 @@ from refam_analysis.evaluation.cluster.errors import ClusterError, NoRayError
 
 READING = 0.1
 """Of a processor, what reading a picture asks for; workers without a GPU leave it free."""
+LOCAL_STARTS = 3
+"""So often a cluster of this machine's own is tried to be started."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,33 @@ def room(limit: int | None = None) -> Room:
 def _join(address: str) -> None:
     import ray
 
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    if address == "local":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
-    except Exception as error:  # Ray raises plain ones too
-        first = str(error).splitlines()[0].rstrip(".")
-        raise ClusterError(
-            f"No Ray cluster can be reached at {address!r} ({first}): start one with `ray start --head` and try again, "
-            "or give --ray local for one made here."
-        ) from error
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.WARNING}
+    if address != "local":
+        try:
+            ray.init(**options)
+        except Exception as error:  # Ray raises plain ones too
+            raise ClusterError(
+                f"No Ray cluster can be reached at {address!r} ({_reason(error)}): start one with `ray start --head` "
+                "and try again, or give --ray local for one made here."
+            ) from error
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for attempt in range(1, LOCAL_STARTS + 1):
+        try:
+            ray.init(include_dashboard=False, **options)
+        except Exception as error:
+            # Ray gives its processes 30 seconds and no option for more, which a busy machine can need.
+            if attempt == LOCAL_STARTS:
+                raise ClusterError(
+                    f"Ray could not be started on this machine in {LOCAL_STARTS} attempts ({_reason(error)}): leave "
+                    "the machine to itself for a moment and try again, or run without --ray."
+                ) from error
+        else:
+            return
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 @contextmanager

@@ -43,6 +43,35 @@ def test_a_connection_that_is_there_is_left_as_it_is(cluster: Any) -> None:
     assert ray.is_initialized()
 
 
+class TestOfThisMachinesOwn:
+    """Ray gives its processes half a minute; a busy machine can need more."""
+
+    def test_a_start_that_fails_once_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fail = [TimeoutError("The current node timed out during startup.")]
+        started = []
+
+        def start(**options: Any) -> None:
+            if fail:
+                raise fail.pop()
+            started.append(options["address"])
+
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", start)
+        monkeypatch.setattr(ray, "shutdown", lambda: started.clear())
+        with connected("local"):
+            assert started == ["local"]
+        assert started == []
+
+    def test_one_that_never_succeeds_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def start(**options: Any) -> None:
+            raise TimeoutError("The current node timed out during startup.")
+
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", start)
+        with pytest.raises(ClusterError, match=r"3 attempts \(The current node timed out"), connected("local"):
+            pass
+
+
 class TestRoom:
     """Of a cluster with two nodes of one processor, without and with GPUs."""
 
