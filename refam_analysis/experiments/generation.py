@@ -1,8 +1,9 @@
-"""Whether what the embedded transformer draws has the colour that its caption names.
+"""Whether what the embedded transformer draws has the colour and the shape that its caption names.
 
 Each caption describes one held-out scene of one object, pairs of colour and shape that training never showed included.
-The picture drawn from it is judged (:mod:`refam_analysis.evaluation.colour_judge`), and so is the scene itself: the
-judge's own accuracy. Chance is what the same pictures score against the caption of another item.
+The picture drawn from it is judged (:mod:`refam_analysis.evaluation.colour_judge`,
+:mod:`refam_analysis.evaluation.shape_judge`), and so is the scene itself: the judges' own accuracy. Chance is what the
+same pictures score against the caption of another item.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tqdm.auto import tqdm
 
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.colour_judge import judge_colour
+from refam_analysis.evaluation.shape_judge import NAMES, judge_shapes
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
@@ -149,11 +151,11 @@ def run(
         progress: show a bar.
 
     Returns:
-        The tables ``pictures`` (a row a caption, see :func:`judge`, and ``other_colour``, that of another item) and
-        ``summary`` (:func:`summary`).
+        The tables ``pictures`` (a row a caption, see :func:`judge`, and ``other_colour`` and ``other_shape``, those of
+        another item) and ``summary`` (:func:`summary`).
     """
     test, folder = test or GenerationTest(), folder or embedded_folder("embedded-dit")
-    watch, weights = Stopwatch(), weights_sha256(folder)
+    watch, weights = Stopwatch(), weights_sha256(folder) | weights_sha256(embedded_folder("shape-judge"))
     model = load_model(folder)
     test = dataclasses.replace(
         test, steps=test.steps or model.defaults.steps, guidance=test.guidance or model.defaults.guidance
@@ -168,7 +170,8 @@ def run(
     order = np.random.default_rng(test.seed).permutation(len(pictures))
     others = np.empty_like(order)
     others[order] = np.roll(order, 1)
-    pictures["other_colour"] = pictures["colour"].to_numpy()[others]
+    for name in ("colour", "shape"):
+        pictures[f"other_{name}"] = pictures[name].to_numpy()[others]
     tables = {"pictures": pictures, "summary": summary(pictures)}
     provenance = watch.provenance(test.command, {**dataclasses.asdict(test), "filled": FILLED}, weights)
     result = write_result(NAME, tables, provenance, results=results)
@@ -189,13 +192,15 @@ def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) 
         A row a caption: ``item``, ``caption``, ``colour``, ``shape``, ``place``, ``held_out`` (the pair was never shown
         in training); of the drawn picture ``object`` (whether there is one), its centre ``x`` and ``y`` in shares of
         the sides, ``in_place`` (NA where no place is named), ``share_red`` and so on, the share of the object's pixels
-        in each colour; ``true_colour``, what the judge sees in the scene itself.
+        in each colour, and ``drawn_shape``; ``true_colour`` and ``true_shape``, what the judges see in the scene.
     """
     assert test.steps is not None and test.guidance is not None
     wanted = captions(first, number, seed=test.seed)
     seeds = [test.seed + one.item for one in wanted]
     drawn = draw(model, [one.text for one in wanted], seeds=seeds, steps=test.steps, guidance=test.guidance)
-    return pd.DataFrame([_judged(one, image) for one, image in zip(wanted, drawn, strict=True)])
+    table = pd.DataFrame([_judged(one, image) for one, image in zip(wanted, drawn, strict=True)])
+    true = np.stack([one.image for one in wanted])
+    return table.assign(drawn_shape=judge_shapes(drawn), true_shape=judge_shapes(true))
 
 
 def _judged(caption: Caption, image: NDArray[np.uint8]) -> dict[str, Any]:
@@ -228,21 +233,32 @@ def summary(pictures: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) 
     Returns:
         A row a ``measure``, with ``pictures``, ``share``, ``low`` and ``high``: whether the named colour fills the
         object, for all captions, for pairs that training showed and for held-out ones; the same against another item's
-        caption; a colour drawn at random; whether the object stands where the caption says; the judge on true scenes.
+        caption; a colour drawn at random; the same of the named shape, where there is an object; whether the object
+        stands where the caption says; both judges on true scenes.
     """
-    filled = _filled(pictures, pictures["colour"])
-    measures = {
-        "colour fills the object": filled,
-        "... pairs that training showed": filled[~pictures["held_out"].to_numpy()],
-        "... pairs held out": filled[pictures["held_out"].to_numpy()],
-        "... against another caption": _filled(pictures, pictures["other_colour"]),
-        "object in the named place": pictures["in_place"].dropna().to_numpy(),
-        "judge on true scenes": (pictures["true_colour"] == pictures["colour"]).to_numpy(),
+    held_out = pictures["held_out"].to_numpy()
+    right = {
+        "colour fills the object": (_filled(pictures, pictures["colour"]), 1 / len(COLOURS)),
+        "shape as named": (_shaped(pictures, pictures["shape"]), 1 / len(NAMES["plain"])),
     }
-    rows = [_share(name, values.astype(float), confidence, seed) for name, values in measures.items() if len(values)]
-    chance = {"measure": "... a colour at random", "pictures": len(pictures), "share": 1 / len(COLOURS)}
-    place = [row["measure"] for row in rows].index("... against another caption") + 1
-    return pd.DataFrame([*rows[:place], chance, *rows[place:]])
+    others = (_filled(pictures, pictures["other_colour"]), _shaped(pictures, pictures["other_shape"]))
+    rows: list[dict[str, Any]] = []
+    for (name, (values, chance)), other in zip(right.items(), others, strict=True):
+        what = name.split()[0]
+        measures = {
+            name: values,
+            f"... {what}: pairs that training showed": values[~held_out],
+            f"... {what}: pairs held out": values[held_out],
+            f"... {what}: against another caption": other,
+        }
+        rows += [_share(title, some, confidence, seed) for title, some in measures.items() if len(some)]
+        rows.append({"measure": f"... {what}: at random", "pictures": len(pictures), "share": chance})
+    rest = {
+        "object in the named place": pictures["in_place"].dropna().to_numpy(),
+        "judge of colours on true scenes": (pictures["true_colour"] == pictures["colour"]).to_numpy(),
+        "judge of shapes on true scenes": (pictures["true_shape"] == pictures["shape"]).to_numpy(),
+    }
+    return pd.DataFrame([*rows, *(_share(name, some, confidence, seed) for name, some in rest.items() if len(some))])
 
 
 def _filled(pictures: pd.DataFrame, colours: pd.Series) -> NDArray[np.bool_]:
@@ -250,6 +266,10 @@ def _filled(pictures: pd.DataFrame, colours: pd.Series) -> NDArray[np.bool_]:
     return np.asarray(shares) > FILLED
 
 
-def _share(name: str, values: NDArray[np.float64], confidence: float, seed: int) -> dict[str, Any]:
-    low, high = bootstrap_interval(values[:, None], confidence=confidence, seed=seed)
+def _shaped(pictures: pd.DataFrame, shapes: pd.Series) -> NDArray[np.bool_]:
+    return (pictures["object"] & (pictures["drawn_shape"] == shapes)).to_numpy(dtype=bool)
+
+
+def _share(name: str, values: NDArray[Any], confidence: float, seed: int) -> dict[str, Any]:
+    low, high = bootstrap_interval(values.astype(float)[:, None], confidence=confidence, seed=seed)
     return {"measure": name, "pictures": len(values), "share": values.mean(), "low": low[0], "high": high[0]}

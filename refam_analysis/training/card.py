@@ -208,7 +208,8 @@ def _drawing_text(generation: Result) -> str:
         f"{configuration['captions']} captions of held-out scenes of one object, drawn in {configuration['steps']} "
         f"steps with guidance {configuration['guidance']:g}. A judge that never sees the caption finds the object and "
         "names the colour of its pixels; a colour fills the object when more than "
-        f"{configuration['filled']:.0%} of them have it."
+        f"{configuration['filled']:.0%} of them have it. A small classifier that was trained on true scenes names its "
+        "shape."
     )
 
 

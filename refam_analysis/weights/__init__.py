@@ -65,7 +65,7 @@ def embedded_folder(name: str) -> Path:
     """The folder of one set of embedded weights.
 
     Args:
-        name: "embedded-dit" or "embedded-sam".
+        name: "embedded-dit", "embedded-sam" or "shape-judge".
 
     Raises:
         MissingWeightsError: the package was installed, or checked out, without them.

@@ -191,29 +191,41 @@ def test_the_summary_counts_pictures_and_chance() -> None:
     colours = ["red", "red", "blue", "green"]
     pictures = pd.DataFrame({"colour": colours, "other_colour": ["blue", "red", "red", "red"], "true_colour": colours})
     pictures = pictures.assign(held_out=[True, False, False, False], in_place=[1.0, np.nan, 0.0, np.nan])
+    shapes = ["ring", "ring", "star", "cross"]
+    pictures = pictures.assign(
+        shape=shapes, other_shape=["star", "ring", "cross", "ring"], true_shape=["ring", "ring", "star", "star"],
+        drawn_shape=["ring", "star", "star", "cross"], object=[True, True, True, False],
+    )  # fmt: skip
     for name in COLOURS:
         pictures[f"share_{name}"] = [0.9, 0.9, 0.9, 0.9] if name == "red" else 0.0
     shares = generation.summary(pictures).set_index("measure")["share"]
     assert shares.to_dict() == {
         "colour fills the object": 0.5,
-        "... pairs that training showed": pytest.approx(1 / 3),
-        "... pairs held out": 1.0,
-        "... against another caption": 0.75,
-        "... a colour at random": 0.125,
+        "... colour: pairs that training showed": pytest.approx(1 / 3),
+        "... colour: pairs held out": 1.0,
+        "... colour: against another caption": 0.75,
+        "... colour: at random": 0.125,
+        "shape as named": 0.5,
+        "... shape: pairs that training showed": pytest.approx(1 / 3),
+        "... shape: pairs held out": 1.0,
+        "... shape: against another caption": 0.0,
+        "... shape: at random": pytest.approx(1 / 6),
         "object in the named place": 0.5,
-        "judge on true scenes": 1.0,
+        "judge of colours on true scenes": 1.0,
+        "judge of shapes on true scenes": 0.75,
     }
 
 
 def test_no_picture_is_compared_with_its_own_item(drawn: Result) -> None:
     pictures = drawn["pictures"]
-    assert sorted(pictures["other_colour"]) == sorted(pictures["colour"])
+    for name in ("colour", "shape"):
+        assert sorted(pictures[f"other_{name}"]) == sorted(pictures[name])
 
 
 def test_some_pictures_can_be_judged_again(drawn: Result, model: DiffusionModel) -> None:
     test = generation.GenerationTest(captions=6, steps=3, guidance=model.defaults.guidance)
     again = generation.judge(model, test, 3, 2)
-    rows = drawn["pictures"].iloc[3:5].drop(columns="other_colour").reset_index(drop=True)
+    rows = drawn["pictures"].iloc[3:5].drop(columns=["other_colour", "other_shape"]).reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, again, atol=0.02)
 
 
@@ -291,7 +303,7 @@ def refam(*arguments: object) -> str:
 
 def test_the_command_is_the_one_in_the_provenance(tmp_path: Path) -> None:
     said = refam("generation", "--items", 2, "--steps", 2, "--results", tmp_path / "results")
-    assert "judge on true scenes" in said
+    assert "judge of shapes on true scenes" in said
     about = json.loads((tmp_path / "results" / "generation" / "provenance.json").read_text())
     assert about["command"] == "refam experiment generation --items 2 --seed 0 --steps 2"
 

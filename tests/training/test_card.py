@@ -36,6 +36,8 @@ def results() -> dict[str, Result]:
     outcomes["target"] = [1.0] * 61 + [0.0] * 39
     outcomes["distractor_1"] = [0.0] * 90 + [1.0] * 10
     pictures = pd.DataFrame({"colour": ["red"] * 10, "other_colour": ["blue"] * 10, "true_colour": ["red"] * 10})
+    shapes = {name: ["star"] * 10 for name in ("shape", "other_shape", "drawn_shape", "true_shape")}
+    pictures = pictures.assign(object=True, **shapes)
     pictures = pictures.assign(held_out=False, in_place=1.0, **{f"share_{name}": 0.0 for name in COLOURS})
     pictures["share_red"] = [1.0] * 9 + [0.0]
     summary = pd.DataFrame([{"occlusion": 0.0, "group": "all", "clicks": 1250, "iou": 0.9412, "iou_low": 0.93,
@@ -72,7 +74,7 @@ def test_the_card_of_the_transformer_has_its_numbers(results: dict[str, Result])
         assert said.replace("(1, 2)", "[1, 2]") in words
     assert re.search(r"\| model \| all \| 100 \| 0\.610 \(0\.\d+ to 0\.\d+\) \| 0\.100 ", card)
     assert re.search(r"\| colour fills the object \| 10 \| 0\.900 ", card)
-    assert "| ... a colour at random | 10 | 0.125 |" in card
+    assert "| ... colour: at random | 10 | 0.125 |" in card
     assert "training.sam" not in card and "nan" not in card
 
 

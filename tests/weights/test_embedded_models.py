@@ -14,7 +14,7 @@ import refam_analysis as ra
 from refam_analysis.experiments.provenance import SHIPPED_WEIGHTS
 from refam_analysis.segmentation import load_segmenter
 
-FOLDERS = ("embedded-dit", "embedded-sam")
+FOLDERS = ("embedded-dit", "embedded-sam", "shape-judge")
 SAFETENSORS = sorted(SHIPPED_WEIGHTS.rglob("*.safetensors"))
 LEAST_BLOCKS = 6
 LEAST_GRID = 12
