@@ -14,19 +14,26 @@ KERNEL_ENV := env -u MPLBACKEND -u JUPYTER_PATH -u JUPYTER_DATA_DIR JUPYTER_PREF
 	JUPYTER_CONFIG_DIR=$(CURDIR)/_build/jupyter IPYTHONDIR=$(CURDIR)/_build/ipython OMP_NUM_THREADS=2
 # They run in their own folder, so that folders named from here need their whole path.
 KERNEL_ENV += $(if $(REFAM_MODEL),REFAM_MODEL="$(or $(realpath $(REFAM_MODEL)),$(REFAM_MODEL))")
+KERNEL_ENV += $(if $(REFAM_BUNDLES),REFAM_BUNDLES="$(abspath $(REFAM_BUNDLES))")
 KERNEL_ENV += $(if $(REFAM_FIGURES),REFAM_FIGURES="$(abspath $(REFAM_FIGURES))")
+KERNEL_ENV += $(if $(REFAM_SCENES),REFAM_SCENES="$(REFAM_SCENES)")
+# What readers ask of the notebooks; what they wrote under such wishes is kept for nobody else.
+WISHES := $(REFAM_MODEL)$(REFAM_BUNDLES)$(REFAM_FIGURES)$(REFAM_SCENES)
 # The embedded models ship with the package: tests ask no model hub for anything.
 TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-book lint lab chromium clean
+.PHONY: help setup book book-twice test test-book lint lab probe chromium clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python (3.11 or newer) that .venv is made from."
 	@echo "REFAM_MODEL=<hub id or path> runs the notebooks on another model than the embedded one."
+	@echo "REFAM_BUNDLES=<folder> draws another model's results, from 'refam bundle', beside it."
+	@echo "REFAM_SCENES=<n> has the notebooks look at no more than n scenes a statistic."
 	@echo "REFAM_FIGURES=<folder> has the notebooks write their figures there too, as PNG and PDF."
+	@echo "REFAM_REPOSITORY=https://github.com/OWNER/NAME links the book's pages to the repository, to Binder and to Colab."
 
 setup: $(INSTALLED) ## Make .venv, or bring it up to date (about 6 GB)
 
@@ -48,19 +55,24 @@ $(NPM)/.installed: $(INSTALLED) book/package.json book/package-lock.json
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Executed notebooks are kept while what their results depend on stays the same; never those of another model, or those
-# that were run to write figures.
+# Executed notebooks are kept while what their results depend on stays the same.
 $(EXECUTED)/.current: $(shell find refam_analysis results constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 	@rm -rf $(EXECUTED)
-	@$(if $(REFAM_MODEL)$(REFAM_FIGURES),true,mkdir -p $(EXECUTED) && touch $@)
+	@$(if $(WISHES),true,mkdir -p $(EXECUTED) && touch $@)
 
-ifneq ($(REFAM_MODEL)$(REFAM_FIGURES),)
+ifneq ($(WISHES),)
 .PHONY: $(EXECUTED)/.current
 endif
 
 book: $(INSTALLED) $(NPM)/.installed $(EXECUTED)/.current ## Build the book into _build/html, running every notebook
 	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open _build/html/index.html"
+
+book-twice: book ## Build the book again, from nothing, and say what differs from the first time
+	rm -rf _build/once && mv _build/html _build/once
+	rm -rf _build/.doctrees _build/jupyter_execute $(EXECUTED)
+	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python book/compare_builds.py _build/once _build/html
 
 test: $(INSTALLED) ## Run the tests and the docstrings' examples
 	$(TEST_ENV) $(BIN)/python -m pytest
@@ -79,6 +91,9 @@ lint: $(INSTALLED) ## Check style, format and types
 
 lab: $(INSTALLED) ## Open the notebooks in Jupyter Lab
 	$(KERNEL_ENV) $(BIN)/jupyter lab --notebook-dir=notebooks
+
+probe: $(INSTALLED) ## Serve the probe as an app on this machine: your own sentences and pictures
+	$(BIN)/refam probe $(if $(PORT),--port $(PORT))
 
 clean: ## Delete what the other targets made, except .venv
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis build

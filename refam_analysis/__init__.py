@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         segment_expressions,
         segment_video,
     )
+    from refam_analysis.widgets import Explorer, Probe, explore
 
 __version__ = "0.1.0"
 
@@ -68,10 +69,12 @@ _HOMES = {
     "DEFAULT_MAGNETS": "prompts",
     "DiffusionModel": "models",
     "EmptyExpressionError": "prompts",
+    "Explorer": "widgets",
     "Expression": "scenes",
     "HeatmapSettings": "segmentation",
     "Intervention": "recording",
     "NoContentWordsError": "segmentation",
+    "Probe": "widgets",
     "Prompt": "prompts",
     "PromptTooLongError": "prompts",
     "Recorder": "recording",
@@ -86,6 +89,7 @@ _HOMES = {
     "VideoResult": "segmentation",
     "detect_sinks": "analysis",
     "estimate": "recording",
+    "explore": "widgets",
     "heatmap": "segmentation",
     "load_image": "models",
     "load_model": "models",
@@ -103,10 +107,12 @@ __all__ = [
     "DEFAULT_MAGNETS",
     "DiffusionModel",
     "EmptyExpressionError",
+    "Explorer",
     "Expression",
     "HeatmapSettings",
     "Intervention",
     "NoContentWordsError",
+    "Probe",
     "Prompt",
     "PromptTooLongError",
     "Recorder",
@@ -121,6 +127,7 @@ __all__ = [
     "VideoResult",
     "detect_sinks",
     "estimate",
+    "explore",
     "heatmap",
     "load_image",
     "load_model",

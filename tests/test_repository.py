@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -116,9 +118,18 @@ def test_notebook_cells_are_short(path: Path) -> None:
 
 def test_every_notebook_and_page_is_in_the_book() -> None:
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = [contents["root"]] + [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
-    pages = NOTEBOOKS + sorted((ROOT / "book").glob("*.md"))
+    listed = [contents["root"], *(name for part in contents["parts"] for name in _pages(part["chapters"]))]
+    pages = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
     assert sorted(listed) == sorted(str(path.relative_to(ROOT).with_suffix("")) for path in pages)
+
+
+def _pages(entries: list[dict[str, Any]]) -> Iterator[str]:
+    for entry in entries:
+        if "glob" in entry:
+            yield from (str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.glob(entry["glob"]))
+        else:
+            yield entry["file"]
+            yield from _pages(entry.get("sections", []))
 
 
 # README

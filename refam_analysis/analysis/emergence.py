@@ -83,6 +83,14 @@ def phrases_by_head(
 
     The arguments and errors are those of :func:`phrases_by_block`.
 
+    Args:
+        recordings: one, or one a scene, read one after the other.
+        phrases: of each sentence; found by :func:`find_phrases` by default.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        flips: draws of signs for the test.
+        seed: of the draws.
+
     Returns:
         A row a (block, head), with ``head`` and the columns of :func:`phrases_by_block`.
     """

@@ -160,6 +160,12 @@ def entropy_by_step(
 
     The arguments are those of :func:`entropy_by_block`.
 
+    Args:
+        recordings: one, or one a scene, read one after the other.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        seed: of the draws.
+
     Returns:
         A row a (step, block, query side, measure): ``step``, ``noise_level``, and the columns of
         :func:`entropy_by_block`.
@@ -183,6 +189,12 @@ def entropy_by_head(
 
     The arguments are those of :func:`entropy_by_block`.
 
+    Args:
+        recordings: one, or one a scene, read one after the other.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        seed: of the draws.
+
     Returns:
         A row a (step, block, head, query side, measure): ``step``, ``noise_level``, ``block``, ``head``, and the
         columns of :func:`entropy_by_block`.
@@ -191,6 +203,9 @@ def entropy_by_head(
         HeadsAveragedError: the recordings hold means over heads.
         RecordingsDifferError: the recordings are not of the same steps, noise levels, blocks, heads and sides.
         NoRecordingsError, KeyError: as :func:`entropy_by_block`.
+
+    Example:
+        table = entropy_by_head(recordings)
     """
     by = ("step", "block", "head", "from_queries", "measure")
     return table_over_scenes(recordings, _each_head, by, confidence=confidence, resamples=resamples, seed=seed)
@@ -230,6 +245,12 @@ def head_spread(
     """How far the heads of a block are apart in their normalised row entropy, over scenes.
 
     The arguments are those of :func:`entropy_by_block`.
+
+    Args:
+        recordings: one, or one a scene, read one after the other.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        seed: of the draws.
 
     Returns:
         A row a (block, query side, statistic): ``block``, ``from_queries``, ``statistic``

@@ -74,6 +74,9 @@ def peak_inside(heatmap: ArrayLike, mask: ArrayLike) -> bool:
         heatmap: (y, x) or (frame, y, x).
         mask: bool, the same axes, at any resolution.
 
+    Returns:
+        True where it lies on the object.
+
     Raises:
         MaskError: empty mask, other number of axes, or a map that is not finite.
 
@@ -260,6 +263,16 @@ def localisation_by_step(
 
     The arguments and errors are those of :func:`localisation_by_block`, which averages the maps over steps; here every
     step is judged by itself.
+
+    Args:
+        recordings: one, or one a scene, read one after the other.
+        masks: of the target, one a recording, bool (y, x) at any resolution.
+        direction: whose attention is read.
+        normalisation: of every map, before heads are averaged.
+        kinds: kinds of the tokens whose maps are read.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        seed: of the draws.
 
     Returns:
         A row a (step, block, measure): ``step``, ``noise_level``, ``block``, ``measure``, ``value``, ``low``, ``high``,

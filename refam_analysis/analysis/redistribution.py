@@ -63,6 +63,9 @@ def redistribution_of(
         QuantityMissingError, MissingSideError, MaskError: see
             :func:`~refam_analysis.analysis.query_shares.query_shares`.
         RecordingsDifferError: other blocks, or by position or place with prompts of two lengths.
+
+    Example:
+        redistribution_of(without, with_magnets, by="kind")
     """
     before, after, rows = _stacked(without, with_magnets, regions, queries, by)
     columns = {"without": before.ravel(), "with_magnets": after.ravel(), "change": (after - before).ravel()}
@@ -149,6 +152,9 @@ def flow_of(changes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a (block, query group, donor, receiver): ``block``, ``queries``, ``donor``, ``receiver``, ``amount``,
         the share of the attention; every pair of accounts has one.
+
+    Example:
+        flow_of(redistribution_of(without, with_magnets))
     """
     accounts = list(dict.fromkeys(changes["account"]))
     groups = changes[["block", "queries"]].drop_duplicates().itertuples(index=False, name=None)

@@ -237,6 +237,9 @@ def scene_changes(
     Raises:
         RecordingsDifferError: not the same blocks.
         QuantityMissingError, MapError, MaskError: see the functions named above.
+
+    Example:
+        table = scene_changes(without, with_magnets, mask)
     """
     columns: dict[str, dict[str, float]] = {}
     blocks: list[int] | None = None

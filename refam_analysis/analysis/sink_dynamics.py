@@ -126,6 +126,9 @@ def roles_over_steps(
         ``mass_from_image`` (means, 1 = as uniform), ``scenes``.
 
     The errors are those of :func:`sinks_over_steps`.
+
+    Example:
+        table = roles_over_steps(recordings, ["</s>", "padding 0"])
     """
     names = ("log_effect", "mass_from_text", "mass_from_image")
     scenes: dict[str, list[Floats]] = {name: [] for name in names}
@@ -177,8 +180,8 @@ def sink_agreement_of(
 
     Returns:
         Axes (measure, block). ``jaccard``: with A and B the roles that clear every bar in one and in the other,
-        |A and B| / |A or B|; NaN where there are none. ``rank_correlation``: Spearman's, over the roles that both have,
-        of the logarithm of the effect on the weaker side. ``same_strongest``: 1 where the key of
+        ``|A and B| / |A or B|``; NaN where there are none. ``rank_correlation``: Spearman's, over the roles that both
+        have, of the logarithm of the effect on the weaker side. ``same_strongest``: 1 where the key of
         :func:`~refam_analysis.analysis.sinks.sink_strength` has the same role, else 0.
 
     Raises:
@@ -186,6 +189,9 @@ def sink_agreement_of(
         KeyError: one has neither received mass nor full attention.
 
     Source: Jaccard, The distribution of the flora in the alpine zone, 1912; Spearman, 1904.
+
+    Example:
+        sink_agreement_of(one_seed, another_seed)
     """
     pair = [key_effects(each, reference=reference) for each in (one, other)]
     return _agreement(pair[0], pair[1], minimum_effect, minimum_mass, minimum_uniformity)

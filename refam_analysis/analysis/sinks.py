@@ -127,8 +127,18 @@ def call_sinks(
     Args:
         scenes: from :func:`~refam_analysis.analysis.key_effects.key_effects`, with the same reference.
         minimum_effect: this and the others as for :func:`detect_sinks`.
+        minimum_mass: as :func:`detect_sinks` takes it, like all that follow.
+        minimum_uniformity: least evenness over a side's queries.
+        false_discovery_rate: over all blocks and roles.
+        confidence: of the intervals.
+        resamples: bootstrap draws over scenes.
+        flips: draws of signs for the test.
+        seed: of the draws.
 
     Returns and raises what :func:`detect_sinks` does.
+
+    Returns:
+        The table of :func:`detect_sinks`, a row a (block, role).
     """
     if not scenes:
         raise NoRecordingsError

@@ -8,6 +8,7 @@ from refam_analysis.cli import commands, evaluate, science, segmenting
 from refam_analysis.cli.datasets import benchmarks
 from refam_analysis.cli.experiments import experiment
 from refam_analysis.cli.options import Commands
+from refam_analysis.cli.probe import probe
 from refam_analysis.cli.video import segment_video
 from refam_analysis.cli.weights import weights
 
@@ -30,6 +31,7 @@ for command in (
     science.bundle,
     evaluate.evaluate,
     evaluate.report,
+    probe,
 ):
     app.command()(command)
 app.add_typer(experiment, name="experiment")

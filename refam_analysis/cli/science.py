@@ -63,17 +63,18 @@ def bundle(
     ledger: Annotated[Path, typer.Option(help="Folder that `refam claims` wrote.")],
     out: Annotated[Path, typer.Option(help="The bundle: a folder that is not there yet.")],
     model: ModelOption = "embedded",
-    scenes: Annotated[int, typer.Option(help="To record, without and with magnets.", min=0)] = 2,
+    scenes: Annotated[int, typer.Option(help="For the figures of the phenomena, two passes each.", min=1)] = 20,
+    recordings: Annotated[int, typer.Option(help="Scenes whose maps are kept, with and without magnets.", min=0)] = 2,
     seed: SeedOption = 0,
 ) -> None:
-    """Pack a model's ledger and some recordings into a small folder that the book shows beside the embedded model."""
+    """Pack a model's ledger and its figures' data into a small folder that the book shows beside the embedded model."""
     with progress("loading the model", "packing") as step:
         from refam_analysis import models
         from refam_analysis.experiments.bundle import write_bundle
 
         loaded = models.load_model(model)
         step()
-        packed = write_bundle(ledger, out, model=loaded, scenes=scenes, seed=seed)
+        packed = write_bundle(ledger, out, model=loaded, scenes=scenes, recordings=recordings, seed=seed)
         step()
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     typer.echo(f"{out}: {packed.model}, {len(packed.recordings)} recordings, {size / 1e6:.1f} MB")

@@ -61,6 +61,9 @@ def judge_colour(image: NDArray[np.uint8]) -> ColourJudgement:
     Args:
         image: uint8 (height, width, 3), RGB, at least 24 pixels a side: one object on a smooth background.
 
+    Returns:
+        Where the object lies, and what its colours are.
+
     >>> picture = np.full((48, 48, 3), 120, np.uint8)
     >>> picture[10:30, 15:35] = (214, 33, 38)
     >>> judge_colour(picture).colour

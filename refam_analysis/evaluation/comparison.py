@@ -36,6 +36,9 @@ def paired_accuracy(
 
     Raises:
         ItemsError: no such baseline, or the conditions were not asked about the same items.
+
+    Example:
+        paired_accuracy({"plain": plain, "magnets": magnets}, baseline="plain")
     """
     if baseline not in reports:
         raise ItemsError(f"There is no condition {baseline!r} to compare with: choose among {', '.join(reports)}.")

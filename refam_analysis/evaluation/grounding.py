@@ -107,6 +107,9 @@ def grounding_accuracy(
             of expressions.
         progress: show a bar.
 
+    Returns:
+        Outcomes an item and a source of points, with shares and intervals.
+
     Raises:
         NoItemsError: there is no item.
         ItemsError: an unknown source, or a single expression that cannot be exchanged for another scene's.
@@ -195,6 +198,9 @@ def untrained(model: DiffusionModel, seed: int = 0) -> DiffusionModel:
     Args:
         model: left unchanged.
         seed: of the weights.
+
+    Returns:
+        A model of its own; the one given is left as it is.
     """
     trained: Any = model.transformer
     with torch.random.fork_rng():

@@ -34,6 +34,7 @@ class GroundingItem:
         distractors: indices of the other objects, the one most like the target first.
         scene: number of the scene; items of one scene belong together.
         colours: of the objects, in the order of the masks; empty where they are not known.
+        shapes: likewise.
     """
 
     image: NDArray[np.uint8]
@@ -44,6 +45,7 @@ class GroundingItem:
     distractors: tuple[int, ...]
     scene: int
     colours: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
 
 
 def scene_items(samples: Sequence[SceneSample]) -> list[GroundingItem]:
@@ -51,6 +53,9 @@ def scene_items(samples: Sequence[SceneSample]) -> list[GroundingItem]:
 
     Args:
         samples: such as ``Scenes("test", length=500)``.
+
+    Returns:
+        The items, scene by scene.
 
     >>> [item.kind for item in scene_items(Scenes("validation", length=2, size=48, balanced=True))]
     ['attribute', 'location']
@@ -76,6 +81,9 @@ def hard_items(
         objects: in every scene.
         size: height and width in pixels.
         skip: leave out so many items first.
+
+    Returns:
+        The items, in the order of the split; the same for the same arguments.
 
     >>> items = hard_items("validation", 4, size=48)
     >>> [item.kind for item in items], [len(item.distractors) for item in items]
@@ -105,8 +113,17 @@ def _item(sample: SceneSample, expression: Expression, number: int) -> Grounding
     others = [i for i in range(len(sample.scene.objects)) if i != target]
     distractors = sorted(others, key=lambda i: _likeness(sample.scene, target, i), reverse=True)
     colours = tuple(thing.colour for thing in sample.scene.objects)
+    shapes = tuple(thing.shape for thing in sample.scene.objects)
     return GroundingItem(
-        sample.image, sample.masks, expression.text, expression.kind, target, tuple(distractors), number, colours
+        sample.image,
+        sample.masks,
+        expression.text,
+        expression.kind,
+        target,
+        tuple(distractors),
+        number,
+        colours,
+        shapes,
     )
 
 

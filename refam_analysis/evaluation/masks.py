@@ -78,6 +78,9 @@ def mask_accuracy(segmenter: Segmenter, items: Sequence[GroundingItem], points: 
         items: with their masks.
         points: by source, each (item, 2): x and y in pixels of each item's image.
 
+    Returns:
+        IoU an item and a source of points, with means and intervals.
+
     Raises:
         NoItemsError: there is no item.
         SegmenterInputError: a point lies outside its image, or there are not as many points as items.
@@ -104,6 +107,9 @@ def mask_accuracy(segmenter: Segmenter, items: Sequence[GroundingItem], points: 
 def inner_points(items: Sequence[GroundingItem]) -> NDArray[np.float64]:
     """For each item the pixel deepest inside its target: the point of someone who knows the answer.
 
+    Args:
+        items: whose targets are pointed at.
+
     Returns:
         (item, 2): x and y; of equally deep pixels the first in reading order.
     """
@@ -116,7 +122,15 @@ def inner_points(items: Sequence[GroundingItem]) -> NDArray[np.float64]:
 
 
 def random_points(items: Sequence[GroundingItem], *, seed: int = 0) -> NDArray[np.float64]:
-    """For each item a pixel of its picture drawn at random: (item, 2), x and y."""
+    """For each item a pixel of its picture drawn at random: (item, 2), x and y.
+
+    Args:
+        items: whose pictures are pointed into.
+        seed: of the draws.
+
+    Returns:
+        (item, 2), as x and y in pixels.
+    """
     generator = np.random.default_rng(seed)
     pixels = [generator.integers(0, item.image.shape[:2])[::-1] for item in items]
     return np.array(pixels, dtype=np.float64).reshape(-1, 2)

@@ -106,6 +106,9 @@ def moving_accuracy(
         first: number of the first clip, where these are some of many.
         progress: show a bar.
 
+    Returns:
+        J, F and what was lost, a clip and a source of points.
+
     Raises:
         NoItemsError: there is no clip.
     """

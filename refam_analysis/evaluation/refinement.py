@@ -191,9 +191,12 @@ def _points(
 ) -> NDArray[np.float64]:
     """(item, setting, 2): each setting's point."""
     encoding, draws = remembering(model), {}
+    # All draws hold the same blocks, since settings read several of them together.
+    recorded = [one.recorded_blocks for one in settings]
+    blocks = None if None in recorded else tuple(sorted({block for some in recorded for block in some or ()}))
     for draw in dict.fromkeys(draw for one in settings for draw in _draws(one)):
         needed = [one for one in settings if draw in _draws(one)]
-        draws[draw] = _record(encoding, items, draw, needed, magnets, seeds)
+        draws[draw] = _record(encoding, items, draw, needed, blocks, magnets, seeds)
     points = np.zeros((len(items), len(settings), 2))
     sizes = [item.image.shape[:2] for item in items]
     alike: dict[Any, list[int]] = {}
@@ -216,19 +219,14 @@ def _record(
     items: Sequence[GroundingItem],
     draw: Draw,
     settings: Sequence[HeatmapSettings],
+    blocks: tuple[int, ...] | None,
     magnets: Sequence[str],
     seeds: Sequence[int],
 ) -> list[list[Recording]]:
-    """For each item, as many noise draws as one of the settings needs, with all that any of them reads."""
-    recorded = [one.recorded_blocks for one in settings]
-    some = tuple(sorted({block for blocks in recorded for block in blocks or ()}))
+    """For each item, as many noise draws as one of the settings needs, in all directions that any of them reads."""
     gas, levels = draw
-    whole = HeatmapSettings(
-        gas=gas,
-        noise_levels=levels,
-        seeds=max(one.seeds for one in settings),
-        blocks=None if None in recorded else some,
-    )
+    seeds_needed = max(one.seeds for one in settings)
+    whole = HeatmapSettings(gas=gas, noise_levels=levels, seeds=seeds_needed, blocks=blocks)
     return record_for_heatmaps(
         model,
         [item.image for item in items],

@@ -128,6 +128,9 @@ def choose_settings(
         seed: of the noise, as in :func:`~refam_analysis.evaluation.grounding.grounding_accuracy`.
         progress: show a bar.
 
+    Returns:
+        The best settings, with every candidate and its share of points on the target.
+
     Raises:
         NoItemsError: there is no item.
         NoMagnetsError: the space has "redirect", and there are no magnets.

@@ -1,8 +1,9 @@
-"""Bundles: what one model's run of the ledger leaves, small enough to send, checked when it is opened.
+"""Bundles: what one model's runs leave, small enough to send, checked when they are opened.
 
 A bundle is a folder: ``bundle.json`` with a checksum of every other file, the result of ``refam claims`` under
-``ledger/``, and a few recordings in half precision under ``recordings/``. Put into the folder of results, it appears in
-the book beside the embedded model. How the ledger is made is in `claims`.
+``ledger/``, tables of the phenomena under ``phenomena/``, and a few recordings in half precision under
+``recordings/``. Put into the folder of results, it appears in the book beside the embedded one. How the ledger is made
+is in `claims`, how the tables are in `phenomena`.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ import torch
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.ledger import FIRST_SCENE
-from refam_analysis.experiments.provenance import RESULTS, Result, load_result
+from refam_analysis.experiments.phenomena import phenomena
+from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, load_result, write_result
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.recording import Recording, load_recording, record
+from refam_analysis.scenes import KINDS
 
 MOST_BYTES = 20_000_000
 """A bundle is sent by mail and committed to a repository: it stays under this size."""
 
-_ABOUT, _LEDGER, _RECORDINGS, _FORMAT = "bundle.json", "ledger", "recordings", 1
+SCENES = 20
+"""Of the tables: enough for the detector of sinks to call one that stands alone."""
+
+ABOUT = "bundle.json"
+_LEDGER, _PHENOMENA, _RECORDINGS, _FORMAT = "ledger", "phenomena", "recordings", 2
 _MAPS = ("text_to_image", "image_to_text", "entropy", "received_from_text", "received_from_image")
 
 
@@ -46,6 +53,7 @@ class Bundle:
         model: as it was loaded, such as a hub id.
         revision: of the model, where it is known.
         ledger: with the tables ``ledger``, ``verdicts``, ``scenes`` and ``profiles``.
+        phenomena: with the tables of :func:`~refam_analysis.experiments.phenomena.phenomena`.
         recordings: of some scenes, without and with magnets, read when they are used: means over heads, maps of the
             words alone.
     """
@@ -55,18 +63,38 @@ class Bundle:
     model: str
     revision: str | None
     ledger: Result
+    phenomena: Result
     recordings: tuple[Recording, ...]
 
+    @property
+    def label(self) -> str:
+        """The model's name as figures write it."""
+        return short_name(self.model)
 
-def write_bundle(ledger: Path, out: Path, *, model: DiffusionModel, scenes: int = 2, seed: int = 0) -> Bundle:
-    """Pack a run of the ledger, with some recordings of the same model.
+
+def short_name(model: str) -> str:
+    """A model's name as figures write it: without the organisation or the folders before it.
+
+    >>> short_name("black-forest-labs/FLUX.1-dev"), short_name("embedded")
+    ('FLUX.1-dev', 'embedded')
+    """
+    return model.rstrip("/").rsplit("/", maxsplit=1)[-1]
+
+
+def write_bundle(
+    ledger: Path, out: Path, *, model: DiffusionModel, scenes: int = SCENES, recordings: int = 2, seed: int = 0,
+    progress: bool = False,
+) -> Bundle:  # fmt: skip
+    """Pack a run of the ledger, with the tables of the phenomena and some recordings of the same model.
 
     Args:
         ledger: folder that ``refam claims --out`` wrote.
         out: folder to make.
         model: the one that the ledger was made with.
-        scenes: how many of the ledger's scenes to record, each without and with magnets.
+        scenes: that the tables are made from, of the test split and of every kind of sentence, two passes each.
+        recordings: how many of the ledger's scenes to keep recordings of, each without and with magnets.
         seed: of their noise.
+        progress: show a bar over scenes.
 
     Raises:
         BundleError: something is at ``out``, the ledger is another model's, or the bundle would be too large.
@@ -82,7 +110,8 @@ def write_bundle(ledger: Path, out: Path, *, model: DiffusionModel, scenes: int 
     shutil.rmtree(partial, ignore_errors=True)
     try:
         shutil.copytree(ledger, partial / _LEDGER)
-        for i, item in enumerate(hard_items("test", scenes, skip=FIRST_SCENE) if scenes else ()):
+        _write_phenomena(partial, model, scenes, seed, progress=progress)
+        for i, item in enumerate(hard_items("test", recordings, skip=FIRST_SCENE) if recordings else ()):
             for name, magnets in (("plain", ()), ("magnets", DEFAULT_MAGNETS)):
                 _words_of(model, item, magnets, seed + i).save(partial / _RECORDINGS / f"{i}-{name}.zarr")
         files = _files(partial)
@@ -90,10 +119,10 @@ def write_bundle(ledger: Path, out: Path, *, model: DiffusionModel, scenes: int 
         size = sum(entry["bytes"] for entry in files.values())
         if size > MOST_BYTES:
             raise BundleError(
-                f"The bundle would take {size / 1e6:.1f} MB and may take {MOST_BYTES / 1e6:.0f}: ask for fewer scenes "
-                "or a smaller picture."
+                f"The bundle would take {size / 1e6:.1f} MB and may take {MOST_BYTES / 1e6:.0f}: ask for fewer "
+                "recordings or a smaller picture."
             )
-        (partial / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -104,11 +133,11 @@ def open_bundle(folder: Path) -> Bundle:
     """Check every file of a bundle against its checksum, and open it.
 
     Raises:
-        BundleError: the folder is no bundle, or a file is missing, changed or was added.
+        BundleError: the folder is no bundle or of another format, or a file is missing, changed or was added.
     """
     about = _about(folder)
     found = _files(folder)
-    found.pop(_ABOUT, None)
+    found.pop(ABOUT, None)
     for name, entry in about["files"].items():
         if name not in found:
             raise BundleError(f"The bundle {str(folder)!r} lacks {name}: copy it again.")
@@ -123,6 +152,7 @@ def open_bundle(folder: Path) -> Bundle:
         model=str(about["model"]),
         revision=about.get("revision"),
         ledger=load_result(_LEDGER, results=folder),
+        phenomena=load_result(_PHENOMENA, results=folder),
         recordings=tuple(load_recording(path) for path in recordings),
     )
 
@@ -131,12 +161,24 @@ def bundles(results: Path = RESULTS) -> list[Bundle]:
     """The bundles among the results, by name.
 
     Args:
-        results: the folder of all results.
+        results: the folder of all results, or another with bundles in it.
 
     Raises:
         BundleError: one of them is damaged; nothing is left out silently.
     """
-    return [open_bundle(path.parent) for path in sorted(results.glob(f"*/{_ABOUT}"))]
+    return [open_bundle(path.parent) for path in sorted(results.glob(f"*/{ABOUT}"))]
+
+
+def _write_phenomena(folder: Path, model: DiffusionModel, scenes: int, seed: int, *, progress: bool) -> None:
+    watch = Stopwatch()
+    items = hard_items("test", scenes, kinds=KINDS, skip=FIRST_SCENE)
+    tables = phenomena(model, items, seed=seed, progress=progress)
+    configuration = {
+        "model_name": model.name, "revision": model.revision, "scenes": scenes, "first_scene": FIRST_SCENE,
+        "kinds": list(KINDS), "magnets": list(DEFAULT_MAGNETS), "seed": seed,
+    }  # fmt: skip
+    command = f"refam bundle --model {model.name} --scenes {scenes} --seed {seed}"
+    write_result(_PHENOMENA, tables, watch.provenance(command, configuration, weights={}), results=folder)
 
 
 def _words_of(model: DiffusionModel, item: GroundingItem, magnets: Sequence[str], seed: int) -> Recording:
@@ -150,15 +192,20 @@ def _words_of(model: DiffusionModel, item: GroundingItem, magnets: Sequence[str]
 
 def _about(folder: Path) -> dict[str, Any]:
     try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        files = about["files"]
-        sound = about["format"] == _FORMAT and isinstance(files, dict) and isinstance(about["model"], str)
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        files, made = about["files"], about["format"]
+        sound = isinstance(files, dict) and isinstance(about["model"], str)
     except FileNotFoundError:
-        raise BundleError(f"The folder {str(folder)!r} is no bundle: it has no {_ABOUT}.") from None
+        raise BundleError(f"The folder {str(folder)!r} is no bundle: it has no {ABOUT}.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{_ABOUT} of the bundle {str(folder)!r} cannot be read ({error!r}).") from error
+        raise BundleError(f"{ABOUT} of the bundle {str(folder)!r} cannot be read ({error!r}).") from error
+    if made != _FORMAT:
+        raise BundleError(
+            f"The bundle {str(folder)!r} has format {made!r}, and this version reads {_FORMAT}: pack the same ledger "
+            "again with `refam bundle` of this version."
+        )
     if not sound or not all(_inside(name) for name in files):
-        raise BundleError(f"{_ABOUT} of the bundle {str(folder)!r} is of another format than {_FORMAT}.")
+        raise BundleError(f"{ABOUT} of the bundle {str(folder)!r} names files that are no files of a bundle.")
     return dict(about)
 
 

@@ -99,7 +99,7 @@ def run(
     watch, weights = Stopwatch(), weights_sha256(folder, also=["refam.json"])
     model = load_model(folder)
     model.pipeline.set_progress_bar_config(disable=True)
-    settings = default_settings(model)
+    settings = default_settings(model).attention_alone
     configuration = {**dataclasses.asdict(test), "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     items = hard_items("test", test.scenes)
@@ -184,7 +184,7 @@ def handled(
     Args:
         model: from ``load_model``.
         items: to point at.
-        settings: how heatmaps are read.
+        settings: how heatmaps are read; by their attention alone.
         gas: what is done to sinks.
         test: magnets, seed and batch size.
 
@@ -192,7 +192,7 @@ def handled(
         A row an item: ``item``, ``scene``, ``gas``, ``average_precision``, ``point_accuracy`` (0 or 1), ``tokens``
         (how many were acted on).
     """
-    chosen = dataclasses.replace(settings, gas=gas)
+    chosen = dataclasses.replace(settings.attention_alone, gas=gas)
     rows: list[dict[str, Any]] = []
     for start in range(0, len(items), test.batch_size):
         part = items[start : start + test.batch_size]

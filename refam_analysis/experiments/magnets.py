@@ -101,7 +101,7 @@ def run(
     test, folder = test or MagnetTest(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder, also=["refam.json"])
     model = load_model(folder)
-    settings = default_settings(model)
+    settings = default_settings(model).attention_alone
     configuration = {
         **dataclasses.asdict(test),
         "first_scene": FIRST_SCENE,
@@ -136,7 +136,7 @@ def measure(
         model: from ``load_model``.
         items: the scenes, one forward pass for each asking and noise draw.
         conditions: such as :data:`~refam_analysis.experiments.magnet_conditions.CONTROLS`.
-        settings: how heatmaps are read; None for the model's own.
+        settings: how heatmaps are read, by their attention alone; None for the model's own.
         first: number of the first scene; scene i has the noise of seed + i times settings.seeds, whatever is appended.
         seed: of noise and of words drawn at random.
         bar: moved on by one for each scene and condition.
@@ -149,7 +149,7 @@ def measure(
         were appended, on padding, and on content and stop words of the sentence, mean over blocks, heads and noise.
         A scene that cannot have a condition has no row there.
     """
-    settings = dataclasses.replace(settings or default_settings(model), gas="none")
+    settings = dataclasses.replace((settings or default_settings(model)).attention_alone, gas="none")
     rows: list[dict[str, Any]] = []
     for same in _by_asking(conditions):
         prompts = {

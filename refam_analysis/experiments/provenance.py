@@ -180,6 +180,9 @@ def load_result(name: str, *, results: Path = RESULTS, weights: Path = SHIPPED_W
         results: the folder of all results.
         weights: the folder of the shipped weights.
 
+    Returns:
+        Its tables by name, and its provenance.
+
     Raises:
         NoResultError: there is no such result.
         StaleResultError: a weights file that it was made with has changed or is gone.

@@ -108,7 +108,7 @@ def changes_of(
     Args:
         model: from ``load_model``.
         item: picture, sentence and mask.
-        settings: how heatmaps are read, with which noise levels and draws; None for the model's own. Their ``gas`` is
+        settings: how heatmaps are read, by their attention alone; None for the model's own. Their ``gas`` is
             not done here.
         magnets: of the prompts in which mass is redirected; the others have none.
         numbers: of tokens acted on at once. What a scene has too few candidates for is left out.
@@ -122,7 +122,7 @@ def changes_of(
         NoContentWordsError: the sentence has no word to read.
         InterventionError: the model does not allow one of the arms.
     """
-    settings = settings or default_settings(model)
+    settings = (settings or default_settings(model)).attention_alone
     changes: list[pd.DataFrame] = []
     sinks: list[pd.DataFrame] = []
     for scene, chosen in _scenes(model, item.image, item.expression, settings, magnets=magnets, arms=arms, seed=seed):

@@ -4,7 +4,8 @@
 """
 
 from refam_analysis.figures.ablation import points_moved, switch_effects, switch_effects_by_kind
-from refam_analysis.figures.benchmarks import benchmark_scores, run_differences, slice_scores
+from refam_analysis.figures.atlas import heads_plane, row_and_column, small_matrix, values_against
+from refam_analysis.figures.benchmarks import benchmark_scores, published_scores, run_differences, slice_scores
 from refam_analysis.figures.causal import sink_minus_random, sinks_against_random
 from refam_analysis.figures.costs import cost_scaling, memory_costs, recording_costs
 from refam_analysis.figures.curves import (
@@ -16,6 +17,7 @@ from refam_analysis.figures.curves import (
     point_accuracy_by,
     sink_map,
 )
+from refam_analysis.figures.diagram import TransformerSizes, transformer_diagram
 from refam_analysis.figures.emergence import (
     by_block_and_noise_level,
     emergence_panel,
@@ -24,6 +26,7 @@ from refam_analysis.figures.emergence import (
     sinks_against_semantics,
 )
 from refam_analysis.figures.entropy import entropy_by_direction, head_spread
+from refam_analysis.figures.failures import failure_shares
 from refam_analysis.figures.groups import count_bars, pair_counts, values_by_group
 from refam_analysis.figures.intervals import value_intervals
 from refam_analysis.figures.ledger import claims_forest, profiles_over_depth
@@ -65,6 +68,7 @@ __all__ = [
     "MEASURE_LABELS",
     "REGION_LOOKS",
     "SIDE_LOOKS",
+    "TransformerSizes",
     "attention_matrix",
     "benchmark_scores",
     "block_head_grid",
@@ -84,10 +88,12 @@ __all__ = [
     "entropy_by_block",
     "entropy_by_direction",
     "entropy_by_kind",
+    "failure_shares",
     "figure_style",
     "following_over_time",
     "frame_heatmaps",
     "head_spread",
+    "heads_plane",
     "heat_over",
     "key_importance",
     "learning_curve",
@@ -107,8 +113,10 @@ __all__ = [
     "point_accuracy_by",
     "points_moved",
     "profiles_over_depth",
+    "published_scores",
     "received_from_both_sides",
     "recording_costs",
+    "row_and_column",
     "run_differences",
     "scene_samples",
     "sink_agreement",
@@ -119,10 +127,13 @@ __all__ = [
     "sinks_against_semantics",
     "sinks_over_steps",
     "slice_scores",
+    "small_matrix",
     "switch_effects",
     "switch_effects_by_kind",
     "token_maps",
+    "transformer_diagram",
     "value_intervals",
+    "values_against",
     "values_by_group",
     "word_block_grid",
 ]

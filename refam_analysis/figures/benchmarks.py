@@ -6,13 +6,15 @@ and its name says "published": it was read from a paper, not measured here.
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from refam_analysis.figures.style import INK, SERIES_LOOKS
+from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, only_value
 
 _MEASURED, _PUBLISHED = SERIES_LOOKS[0], SERIES_LOOKS[1]
 
@@ -38,6 +40,40 @@ def benchmark_scores(axes: Axes, table: pd.DataFrame, *, metric: str) -> Axes:
     )  # fmt: skip
     names = [f"{name}{'' if ours else ' (published)'}" for name, ours in zip(rows["run"], measured, strict=True)]
     return _listed(axes, names, f"{metric} in %\n{_statement(rows[measured], table)}")
+
+
+def published_scores(axes: Axes, table: pd.DataFrame, *, highlighted: str = "RefAM") -> Axes:
+    """Published scores of several methods: a row a split, a hollow marker a method, none of them measured here.
+
+    Args:
+        axes: to draw on.
+        table: from :func:`~refam_analysis.evaluation.published.published_rows`, of one metric.
+        highlighted: the method that is drawn in colour; the others are grey.
+
+    Returns:
+        ``axes``.
+
+    Raises:
+        ValueError: several metrics.
+    """
+    metric = only_value(table, "metric")
+    rows = table["dataset"] + " " + table["split"]
+    names = list(dict.fromkeys(rows))
+    methods = [name for name in dict.fromkeys(table["method"]) if name != highlighted]
+    markers = dict(zip([*methods, highlighted], [*islice(cycle("osv^Pp<>X"), len(methods)), "D"], strict=True))
+    for method, marker in markers.items():
+        own = (table["method"] == method).to_numpy()
+        colour = _PUBLISHED.colour if method == highlighted else FAINT
+        axes.plot(
+            100 * table.loc[own, "value"], [names.index(name) for name in rows[own]], ls="", marker=marker,
+            markersize=6, markerfacecolor="none", color=colour, label=f"{method} (published)",
+        )  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(f"{metric} in %, as published, without intervals")
+    axes.grid(axis="x")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return axes
 
 
 def slice_scores(axes: Axes, table: pd.DataFrame, *, metric: str) -> Axes:

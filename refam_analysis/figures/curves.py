@@ -202,6 +202,9 @@ def point_accuracy_by(axes: Axes, table: pd.DataFrame, *, by: str, chance: float
 
     Returns:
         ``axes``.
+
+    Example:
+        point_accuracy_by(axes, table, by="source", chance=1 / 3)
     """
     places = np.arange(len(table))
     value = table["value"].to_numpy(dtype=float)

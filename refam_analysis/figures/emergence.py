@@ -53,7 +53,9 @@ def phrases_by_block(axes: Axes, table: pd.DataFrame) -> Axes:
     return _block_axis(axes, statement(table) + note)
 
 
-def by_block_and_noise_level(axes: Axes, table: pd.DataFrame, *, label: str) -> Axes:
+def by_block_and_noise_level(
+    axes: Axes, table: pd.DataFrame, *, label: str, levels: Sequence[float] | None = None
+) -> Axes:
     """One measure over the blocks, a curve a noise level, with intervals.
 
     Args:
@@ -61,6 +63,7 @@ def by_block_and_noise_level(axes: Axes, table: pd.DataFrame, *, label: str) -> 
         table: rows of one measure from :func:`refam_analysis.analysis.emergence.concentration_by_block` or
             :func:`refam_analysis.analysis.localisation.localisation_by_step`.
         label: what is measured, with its unit.
+        levels: all noise levels of the figure, so that each looks the same in every panel; None for those of the table.
 
     Returns:
         ``axes``.
@@ -74,7 +77,8 @@ def by_block_and_noise_level(axes: Axes, table: pd.DataFrame, *, label: str) -> 
             f"The table has the measures {', '.join(measures)} at {len(steps)} noise levels; this figure shows one "
             f"measure at {len(SERIES_LOOKS)} levels at most: choose rows with table[table['measure'] == ...]."
         )
-    for look, (_, curve) in zip(SERIES_LOOKS, table.groupby("step"), strict=False):
+    for place, (_, curve) in enumerate(table.groupby("step")):
+        look = SERIES_LOOKS[place if levels is None else list(levels).index(curve["noise_level"].iloc[0])]
         axes.plot(
             curve["block"], curve["value"], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None),
             label=f"noise level {curve['noise_level'].iloc[0]:g}",

@@ -54,8 +54,8 @@ KIND_LOOKS: dict[str, Look] = {
 }
 """Token kinds in the order in which figures list them; ``image`` stands for every image token."""
 
-SIDE_LOOKS: dict[str, Look] = {"text": KIND_LOOKS["content"], "image": KIND_LOOKS["magnet"]}
-"""The two sides that queries come from."""
+SIDE_LOOKS: dict[str, Look] = {"text": KIND_LOOKS["content"], "image": KIND_LOOKS["image"]}
+"""The two sides that queries come from; the image's is that of image tokens, wherever they are drawn."""
 
 SERIES_LOOKS: tuple[Look, ...] = tuple(KIND_LOOKS[kind] for kind in ("content", "magnet", "image", "special", "stop"))
 """For series that are neither kinds nor sides, in order."""
@@ -64,6 +64,9 @@ SERIES_LOOKS: tuple[Look, ...] = tuple(KIND_LOOKS[kind] for kind in ("content", 
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Draw in the library's style inside the ``with``, and leave matplotlib as it was after it.
+
+    Yields:
+        A context manager; it gives nothing.
 
     >>> with figure_style():
     ...     mpl.rcParams["figure.facecolor"] == PAPER

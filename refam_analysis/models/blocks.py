@@ -120,6 +120,9 @@ def find_blocks(transformer: nn.Module, stack: Stack = MAIN) -> tuple[Block, ...
         transformer: the bare transformer.
         stack: "main", or a refiner before it.
 
+    Returns:
+        One a layer, numbered from 0 over the stack, with its type and module.
+
     Raises:
         NoBlocksError: there are none.
         UnknownStackError: the model has no such refiner.

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from refam_analysis.errors import RefamError
 
 ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
+"""What :func:`load_image` makes a picture of: a path, a Pillow image, an array or a tensor."""
 
 MIN_SIDE = 8
 """Pixels. A smaller picture has less than one token of any model and nothing to point at."""

@@ -43,6 +43,9 @@ def load_model(
         dtype: of all parts. When left out, the embedded model and everything on the CPU is computed in float32 and
             a model on another device in bfloat16; a live pipeline stays as it is.
 
+    Returns:
+        The model, ready to record from, on its device.
+
     Raises:
         MissingWeightsError: the package came without the embedded model.
         ModelFolderError: no such folder, or a part of it is missing or broken; the message names it.

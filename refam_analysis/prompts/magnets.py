@@ -127,6 +127,9 @@ def make_prompt(expression: str, magnets: Sequence[str] = (), *, magnets_first: 
             which the expression itself names, alone or within a word ("blue-eyed"), is left out.
         magnets_first: put them in front of the expression, as a control of their place.
 
+    Returns:
+        The prompt; magnets whose colour the expression names are left out of it.
+
     Raises:
         EmptyExpressionError: the expression has no visible character.
         EmptyMagnetError: a magnet has none.

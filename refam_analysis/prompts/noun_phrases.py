@@ -65,6 +65,9 @@ def noun_phrase(expression: str, *, parser: Parser = "auto") -> NounPhrase:
         parser: ``spacy``: by the dependency parse of spaCy's small English model. ``rules``: by word lists and the
             order of the words, which needs nothing. ``auto``: ``spacy`` where it is installed, else ``rules``.
 
+    Returns:
+        Its words, and the head among them.
+
     Raises:
         EmptyExpressionError: the expression has no visible character.
         NoSpacyError: ``spacy`` was asked for, and it or its English model is not installed.

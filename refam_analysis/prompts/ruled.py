@@ -104,8 +104,9 @@ class _Reader:
         return self.tags[place] if place < len(self.tags) else "end"
 
     def _keep(self, number: int = 1) -> None:
-        self.kept += range(self.at, self.at + number)
-        self.at += number
+        end = min(self.at + number, len(self.words))
+        self.kept += range(self.at, end)
+        self.at = end
 
     # The head and what stands before it
 

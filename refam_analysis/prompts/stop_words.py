@@ -22,6 +22,9 @@ def is_stop_word(word: str) -> bool:
     Args:
         word: one word, in any case, with a straight or a curly apostrophe.
 
+    Returns:
+        True for a stop word, whatever its case.
+
     >>> [word for word in "The ring that isn't on the left".split() if is_stop_word(word)]
     ['The', 'that', "isn't", 'the']
     """

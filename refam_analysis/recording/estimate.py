@@ -117,6 +117,9 @@ def estimate(
         steps: denoising steps, or noise levels.
         measure: run one recorded pass and time it; without, the times stay None.
 
+    Returns:
+        Bytes in memory and on disk, and the time of a pass where one was run.
+
     Raises:
         UnknownQuantityError, QuantityMissingError, UnknownBlockError, ModelSizeError, ClipLengthError and others: what
             :func:`refam_analysis.record` would refuse.

@@ -56,6 +56,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("uniformity_from_image", "image", "all", "by_key", "evenness over image queries, 1 = perfectly even"),
     )
 }
+"""Everything that can be kept, by name; what it is stands in :class:`~refam_analysis.recording.recording.Recording`."""
 
 DEFAULT_KEEP: tuple[str, ...] = (
     "text_to_image",

@@ -36,17 +36,15 @@ class UnknownWordError(RefamError, KeyError):
 class Recording:
     """What was kept of the attention of every block, for one image and one prompt.
 
-    Axes, always all and in this order: ``(step, branch, block, head, ...)``, then
+    Axes, always all and in this order: ``(step, branch, block, head, ...)``, then those in brackets:
 
-    | quantity | axes | what |
-    |---|---|---|
-    | `full` | query, key | probabilities over the whole sequence |
-    | `text_to_image` | token, y, x | text queries, image keys |
-    | `image_to_text` | y, x, token | image queries, text keys |
-    | `text_to_text`, `image_to_image` | query, key | one side's queries and keys |
-    | `entropy` | query | of each row over all keys, in nats |
-    | `received_from_text`, `received_from_image` | key | mean over that side's queries, 1 = as uniform |
-    | `uniformity_from_text`, `uniformity_from_image` | key | evenness over that side's queries, 1 = perfectly even |
+    - `full`: (query, key) probabilities over the whole sequence
+    - `text_to_image`: (token, y, x) text queries, image keys
+    - `image_to_text`: (y, x, token) image queries, text keys
+    - `text_to_text`, `image_to_image`: (query, key) one side's queries and keys
+    - `entropy`: (query) of each row over all keys, in nats
+    - `received_from_text`, `received_from_image`: (key) mean over that side's queries, 1 = as uniform
+    - `uniformity_from_text`, `uniformity_from_image`: (key) evenness over that side's queries, 1 = perfectly even
 
     Uniform is over the keys that the model does not mask. A clip has `frame` before y. With ``heads="mean"`` the head
     axis has length 1 and no coordinate. Coordinates: `noise_level` on step, `block_type` on block; `text`, `word` and
@@ -203,6 +201,12 @@ def load_recording(path: str | Path) -> Recording:
     Every chunk carries a checksum, so a damaged one raises when it is read; a missing one raises here. A store whose
     run was interrupted opens with its complete blocks; ``attrs["complete_blocks"]`` lists them, a list a step, and
     what is not complete raises.
+
+    Args:
+        path: of the folder.
+
+    Returns:
+        The recording; what an interrupted run has not finished raises when it is read.
 
     Raises:
         RecordingNotFoundError: nothing is at the path.

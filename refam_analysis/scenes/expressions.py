@@ -17,7 +17,9 @@ import numpy as np
 from refam_analysis.scenes.scene import Scene, SceneObject
 
 ExpressionKind = Literal["attribute", "location", "relation", "superlative"]
+"""By what an expression tells its object apart: looks, place, another object beside it, or being the most so."""
 KINDS: tuple[ExpressionKind, ...] = get_args(ExpressionKind)
+"""Every kind of expression, in the order of tables."""
 
 NEAR_EDGE = 0.40
 """An object is on the left when its centre lies in the left 40 % of the picture; likewise for the other sides."""

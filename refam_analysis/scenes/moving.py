@@ -215,6 +215,9 @@ def moving_expressions(scene: Scene, kind: MovingKind) -> list[MovingExpression]
         scene: the first frame, with its velocities.
         kind: one of :data:`MOVING_KINDS`.
 
+    Returns:
+        The expressions, in the order of the scene's objects.
+
     >>> from refam_analysis.scenes import SceneObject
     >>> left = SceneObject("circle", "red", "small", 0.5, 0.2, 0.1, velocity=(-0.02, 0.0))
     >>> right = SceneObject("circle", "red", "small", 0.5, 0.8, 0.1, velocity=(0.02, 0.0))

@@ -86,6 +86,9 @@ def reword(text: str, *, held_out: bool, among: Collection[str] | None = None) -
         held_out: take the synonyms that training never held, instead of the first that it did.
         among: replace only these words, such as ``COLOURS``; None for all that have a synonym.
 
+    Returns:
+        The expression, true of the same object.
+
     >>> reword("the small red ring on the left", held_out=True, among=("red", "ring"))
     'the small scarlet donut on the left'
     """
@@ -95,7 +98,11 @@ def reword(text: str, *, held_out: bool, among: Collection[str] | None = None) -
 
 
 def caption_words() -> list[str]:
-    """Every word and mark that a caption or an expression of a rich scene can hold, sorted."""
+    """Every word and mark that a caption or an expression of a rich scene can hold, sorted.
+
+    Returns:
+        Words and marks in lower case, each once.
+    """
     own = [*COLOURS, *RICH_SHAPES, *RICH_SIZES, *MATERIALS, *TEXTURES, *PLACES, *RELATIONS, *EXTREMES]
     groups = (SYNONYMS, TEXTURES, _PLACE_WORDS, _RELATION_WORDS, _AFTER)
     others = [text for group in groups for texts in group.values() for text in texts]

@@ -13,6 +13,7 @@ RICH_SHAPES: tuple[str, ...] = (*SHAPES, "heart", "diamond", "crescent", "arrow"
 """Shapes of rich scenes, the six of plain scenes among them."""
 
 MATERIALS: tuple[str, ...] = ("matt", "shiny", "striped", "dotted")
+"""Of objects in rich scenes."""
 
 RICH_SIZES: Mapping[str, tuple[float, float]] = MappingProxyType({"small": (0.100, 0.118), "large": (0.150, 0.180)})
 """Range of an object's radius, as a share of the picture's side: a small one is 13 pixels wide in 64."""

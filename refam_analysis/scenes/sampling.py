@@ -64,6 +64,9 @@ def sample_scene(rng: np.random.Generator, options: SceneOptions = SceneOptions(
         rng: the only source of randomness; the same state gives the same scene.
         options: what to draw.
 
+    Returns:
+        The scene, not yet drawn; the same for the same generator.
+
     >>> scene = sample_scene(np.random.default_rng(0), SceneOptions(objects=(3, 3)))
     >>> len(scene.objects)
     3

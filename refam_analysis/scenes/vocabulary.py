@@ -20,6 +20,7 @@ COLOURS: Mapping[str, RGB] = MappingProxyType(
 """Colours of objects, RGB in [0, 1] before shading."""
 
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "cross", "ring", "star")
+"""Of objects in plain scenes."""
 
 SIZES: Mapping[str, tuple[float, float]] = MappingProxyType({"small": (0.090, 0.112), "large": (0.150, 0.182)})
 """Range of an object's radius, as a share of the picture's side. The gap between the ranges keeps the words sharp."""

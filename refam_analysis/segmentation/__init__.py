@@ -7,11 +7,11 @@ words of place (`spatial_bias`), their peak (`point`) and many of them (`points`
 (`result`), or for a table of pictures (`batch`). Clips are in `video`.
 """
 
+from refam_analysis.segmentation.alike import MixedRecordingsError
 from refam_analysis.segmentation.asked import UnknownExpressionError
 from refam_analysis.segmentation.gas import NoMagnetsError, SinkHandling, handle_sinks, look_for_sinks
 from refam_analysis.segmentation.heatmap import (
     ContentWord,
-    MixedRecordingsError,
     NoContentWordsError,
     content_words,
     heatmap,

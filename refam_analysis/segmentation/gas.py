@@ -68,6 +68,9 @@ def handle_sinks(recording: Recording, gas: Gas) -> SinkHandling:
         gas: ``suppress``: sinks are masked before the softmax, and a row's other keys share the mass in proportion, so
             a sink's own map is zero there. ``redirect``: their mass goes onto the magnets, to each the same share.
 
+    Returns:
+        The sinks, and the interventions that act on them; none where nothing is done.
+
     Raises:
         NoMagnetsError: ``redirect`` without magnets.
 
@@ -113,6 +116,9 @@ def look_for_sinks(
         prompts: one an item.
         settings: ``gas`` says what is done, the noise levels where the pass looks; with "none" no pass runs.
         seeds: of each item's first noise draw, which alone is looked at.
+
+    Returns:
+        One an item, in their order.
 
     Raises:
         NoMagnetsError: ``redirect``, and a prompt without magnets.

@@ -23,6 +23,7 @@ from refam_analysis.errors import RefamError
 from refam_analysis.prompts import Token
 from refam_analysis.recording.recording import Recording
 from refam_analysis.segmentation import reading
+from refam_analysis.segmentation.alike import must_be_alike, same_prompt
 from refam_analysis.segmentation.asked import phrase_words
 from refam_analysis.segmentation.finish import finished
 from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
@@ -36,10 +37,6 @@ class NoContentWordsError(RefamError, ValueError):
             f"The expression {expression!r} holds only stop words and punctuation, so there is nothing to "
             f"look for. Name a thing, such as 'the red circle'."
         )
-
-
-class MixedRecordingsError(RefamError, ValueError):
-    """Recordings that cannot be averaged into one heatmap."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,9 @@ def content_words(tokens: Sequence[Token], *, kinds: Container[str] = ("content"
         tokens: the text segment, as ``recording.tokens`` has it.
         kinds: of the words; stop words or magnets are named only to see what reading them too would do.
 
+    Returns:
+        One a word, with the places of its tokens in the text segment.
+
     Raises:
         NoContentWordsError: there is none.
     """
@@ -85,6 +85,9 @@ def words_to_read(recording: Recording, *, noun_phrase: bool = False) -> tuple[C
     Args:
         recording: with its tokens; for the noun phrase also with its expression, as ``record`` gives it.
         noun_phrase: the switch NP; see :func:`refam_analysis.prompts.noun_phrase`.
+
+    Returns:
+        One a word, in the order of the prompt.
 
     Raises:
         NoContentWordsError: there is no content word at all.
@@ -120,12 +123,15 @@ def token_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSet
         MixedRecordingsError: no recording at all, or of several prompts.
         HeatmapSettingsError: blocks or heads that were not recorded.
     """
-    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    settings, group = settings or HeatmapSettings(), same_prompt(recordings)
     return _of_tokens(_mixed([group], [settings], None)[0, 0], group[0], settings)
 
 
 def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
     """The map of every word that is read: the mean of :func:`token_maps` over its tokens.
+
+    Args:
+        recordings, settings: as :func:`token_maps` takes them.
 
     Returns:
         Axes (word, y, x), with ``frame`` before y for video; ``word`` counts the words of the prompt, the coordinate
@@ -137,13 +143,20 @@ def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSett
 
     The other arguments and errors are those of :func:`token_maps`.
     """
-    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    settings, group = settings or HeatmapSettings(), same_prompt(recordings)
     return sentence_maps([group], settings)[0].word_maps
 
 
 def patch_heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettings | None = None) -> xr.DataArray:
-    """The heatmap before upsampling and spatial bias: axes (y, x), one value a patch. The rest as :func:`heatmap`."""
-    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    """The heatmap before upsampling and spatial bias.
+
+    Args:
+        recordings, settings: as :func:`heatmap` takes them; its errors are raised here too.
+
+    Returns:
+        Axes (y, x), of the grid of image tokens; not negative.
+    """
+    settings, group = settings or HeatmapSettings(), same_prompt(recordings)
     return sentence_maps([group], settings)[0].patch_heatmap
 
 
@@ -162,7 +175,7 @@ def heatmap(recordings: Recording | Sequence[Recording], settings: HeatmapSettin
 
     Source: RefAM, section 3: maps of stop words and magnets dropped, the rest aggregated.
     """
-    settings, group = settings or HeatmapSettings(), _same_prompt(recordings)
+    settings, group = settings or HeatmapSettings(), same_prompt(recordings)
     return finished(patch_heatmap(group, settings), settings, group[0])
 
 
@@ -178,7 +191,7 @@ def sentence_maps(groups: Sequence[Sequence[Recording]], settings: HeatmapSettin
 
     The errors are those of :func:`word_maps`.
     """
-    firsts = [_same_prompt(group)[0] for group in groups]
+    firsts = [same_prompt(group)[0] for group in groups]
     words = [words_to_read(first, noun_phrase=settings.noun_phrase) for first in firsts]
     weights = word_weights(words, _longest(firsts))
     tokens = _mixed(groups, [settings], None)[:, 0]
@@ -214,7 +227,7 @@ def heatmaps(
 
     The errors are those of :func:`heatmap`.
     """
-    firsts = [_same_prompt(group)[0] for group in groups]
+    firsts = [same_prompt(group)[0] for group in groups]
     chosen = words or [content_words(first.tokens) for first in firsts]
     weights = word_weights(chosen, _longest(firsts))
     read = {False: (weights > 0).any(-1)}
@@ -295,6 +308,7 @@ def _mixed(groups: Sequence[Sequence[Recording]], settings: Sequence[HeatmapSett
     if any((one.direction, one.normalisation) != (first.direction, first.normalisation) for one in settings):
         raise HeatmapSettingsError("Settings of several directions or normalisations are read one after the other.")
     sites = site_weights(groups[0][0], settings)
+    must_be_alike(groups)
     arrays = [[_conditional(recording, first) for recording in group] for group in groups]
     longest = max(group[0].sizes["token"] for group in arrays)
     total = torch.zeros(())
@@ -345,18 +359,6 @@ def _must_have(what: str, wanted: Iterable[int], recorded: np.ndarray) -> None:
     if missing:
         there = f"only {recorded.tolist()}" if len(recorded) else "only their mean"
         raise HeatmapSettingsError(f"The {what} {missing} were not recorded, {there}: record them, or choose others.")
-
-
-def _same_prompt(recordings: Recording | Sequence[Recording]) -> Sequence[Recording]:
-    group = [recordings] if isinstance(recordings, Recording) else list(recordings)
-    if not group:
-        raise MixedRecordingsError("There is no recording to read a heatmap from: give one, or several of one prompt.")
-    if any(recording.tokens != group[0].tokens for recording in group[1:]):
-        raise MixedRecordingsError(
-            "The recordings are of different prompts, and one heatmap is of one sentence: call "
-            "heatmap once for each prompt."
-        )
-    return group
 
 
 def _space(attention: xr.Variable) -> list[str]:

@@ -66,6 +66,9 @@ def with_numbered_blocks(model: DiffusionModel, settings: HeatmapSettings) -> He
     Args:
         model: the one that is read.
         settings: any; those that name their blocks already are returned as they are.
+
+    Returns:
+        Settings whose blocks are numbers, or None for all.
     """
     if not isinstance(settings.blocks, str):
         return settings

@@ -87,6 +87,9 @@ def segment(
             that the heatmap agrees with most, see :mod:`refam_analysis.segmentation.mask_choice`.
         seed: of the noise; further draws (``settings.seeds``) take the seeds after it.
 
+    Returns:
+        Mask, point and heatmap, with every intermediate in ``stages``.
+
     Raises:
         EmptyExpressionError, PromptTooLongError: the expression is empty, or too long with its magnets.
         NoContentWordsError: it holds only stop words.
@@ -132,6 +135,8 @@ def segment_expressions(
         image: as for :func:`segment`.
         expressions: what to look for; repeated ones are answered each.
         batch_size: sentences a forward pass. Recordings of all of them are held, in the results.
+        magnets, segmenter, settings, gas, noun_phrase, spatial_bias, mask_choice, seed: as :func:`segment` takes them,
+            for every sentence alike.
 
     The other arguments are those of :func:`segment`.
 
@@ -156,7 +161,7 @@ def segment_expressions(
     found: list[dict[str, Any]] = []
     for first in range(0, len(prompts), batch_size):
         found += _read(encoding, picture, prompts[first : first + batch_size], settings, seed)
-    return _masked(found, picture, asked, mask_choice)
+    return masked(found, picture, asked, mask_choice)
 
 
 def chosen_settings(
@@ -168,6 +173,16 @@ def chosen_settings(
     spatial_bias: bool | float | None = None,
 ) -> HeatmapSettings:
     """The settings that a call of :func:`segment` with these arguments reads heatmaps with; blocks have numbers.
+
+    Args:
+        model: whose own settings fill what is not given.
+        settings: all of them, or None.
+        gas: what is done to sinks, in the place of theirs.
+        noun_phrase: the switch NP, likewise.
+        spatial_bias: the switch SB, likewise: on, off, or a strength in [0, 1].
+
+    Returns:
+        Complete settings; what was not given is the model's own choice.
 
     Raises:
         HeatmapSettingsError: an argument means nothing.
@@ -181,6 +196,9 @@ def chosen_settings(
 
 def default_settings(model: DiffusionModel) -> HeatmapSettings:
     """How heatmaps are read from a model where the caller does not say.
+
+    Args:
+        model: of any family.
 
     Returns:
         What was found best for it on validation scenes and is written in its ``refam.json``; the defaults of
@@ -247,7 +265,33 @@ def _read(
     pictures, seeds = [picture] * len(prompts), [seed] * len(prompts)
     handling = look_for_sinks(model, pictures, prompts, settings, seeds=seeds)
     groups = record_for_heatmaps(model, pictures, prompts, settings, seeds=seeds, handling=handling)
-    size = (picture.height, picture.width)
+    return stages_to_point(groups, prompts, handling, settings, size=(picture.height, picture.width))
+
+
+def stages_to_point(
+    groups: Sequence[Sequence[Recording]],
+    prompts: Sequence[Prompt],
+    handling: Sequence[SinkHandling],
+    settings: HeatmapSettings,
+    *,
+    size: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """What recordings become, up to the point: everything between the last forward pass and the segmenter.
+
+    Args:
+        groups: for each sentence its recordings, one a seed, as from :func:`record_for_heatmaps`. They may hold more
+            than the settings read.
+        prompts: one a sentence.
+        handling: what was done about each one's sinks.
+        settings: how all are read, with numbers for blocks.
+        size: (height, width) of the picture in pixels.
+
+    Returns:
+        For each sentence the stages from ``prompt`` to ``point``, see
+        :class:`~refam_analysis.segmentation.result.SegmentationResult`.
+
+    The errors are those of :func:`~refam_analysis.segmentation.heatmap.word_maps`.
+    """
     stages = []
     for prompt, one, recordings, maps in zip(prompts, handling, groups, sentence_maps(groups, settings), strict=True):
         before = upsampled(_first_frame(maps.patch_heatmap), settings.upsampling)
@@ -271,10 +315,17 @@ def _read(
     return stages
 
 
-def _masked(
-    found: Sequence[dict[str, Any]], picture: Image.Image, segmenter: Segmenter, mask_choice: MaskChoice
+def masked(
+    found: Sequence[dict[str, Any]], picture: Image.Image, segmenter: Segmenter, mask_choice: MaskChoice = "score"
 ) -> list[SegmentationResult]:
-    """The results: the segmenter is given the image once, and all points together."""
+    """The results of some sentences: the segmenter is given the image once, and all points together.
+
+    Args:
+        found: from :func:`stages_to_point`.
+        picture: what all sentences are about.
+        segmenter: a loaded one.
+        mask_choice: as for :func:`segment`.
+    """
     if not found:
         return []
     pixels = np.array(picture)

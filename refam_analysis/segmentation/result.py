@@ -92,6 +92,12 @@ def run_lengths(mask: ArrayLike) -> dict[str, list[int]]:
 def from_run_lengths(runs: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask that :func:`run_lengths` wrote.
 
+    Args:
+        runs: what it gave: ``size`` and ``counts``.
+
+    Returns:
+        bool (height, width).
+
     >>> from_run_lengths({"size": [2, 2], "counts": [0, 1, 3]}).tolist()
     [[True, False], [False, False]]
     """

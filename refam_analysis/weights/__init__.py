@@ -67,6 +67,9 @@ def embedded_folder(name: str) -> Path:
     Args:
         name: "embedded-dit", "embedded-sam" or "shape-judge".
 
+    Returns:
+        The folder, which is there.
+
     Raises:
         MissingWeightsError: the package was installed, or checked out, without them.
 

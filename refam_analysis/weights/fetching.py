@@ -82,7 +82,11 @@ class BrokenWeightsError(WeightsError, ValueError):
 
 
 def cache_folder() -> Path:
-    """Where fetched weights lie: what REFAM_CACHE says, or the platform's folder for caches."""
+    """Where fetched weights lie: what REFAM_CACHE says, or the platform's folder for caches.
+
+    Returns:
+        The folder, which need not be there yet.
+    """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).expanduser() / "weights"
@@ -152,7 +156,15 @@ def verify(weights: str | Weights, *, folder: Path | None = None) -> Path:
 
 
 def is_fetched(weights: Weights, *, folder: Path | None = None) -> bool:
-    """Whether weights are in the cache, by name alone: nothing is read."""
+    """Whether weights are in the cache, by name alone: nothing is read.
+
+    Args:
+        weights: of the table.
+        folder: of the cache; :func:`cache_folder` by default.
+
+    Returns:
+        True where a file of that name is there, whole or not; :func:`verify` looks into it.
+    """
     if isinstance(weights, WeightsRepository):
         return _cached_repository(weights) is not None
     return ((cache_folder() if folder is None else folder) / weights.file).is_file()

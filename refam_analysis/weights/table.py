@@ -176,6 +176,12 @@ WEIGHTS: Mapping[str, Weights] = {weights.name: weights for weights in _ALL}
 def find_weights(name: str) -> Weights:
     """The weights of a name.
 
+    Args:
+        name: as `refam weights list` prints it.
+
+    Returns:
+        A single file, or a repository of files.
+
     Raises:
         UnknownWeightsError: there are none.
 

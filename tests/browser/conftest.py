@@ -7,12 +7,10 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from browser.pages import BOOK
 from playwright.sync_api import Browser, sync_playwright
-
-BOOK = Path(__file__).parents[2] / "_build" / "html"
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

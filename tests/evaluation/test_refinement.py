@@ -37,6 +37,14 @@ def test_rows_equal_a_direct_measurement(model: DiffusionModel, items: list[Grou
         )  # fmt: skip
 
 
+def test_noise_levels_that_different_blocks_are_read_at(model: DiffusionModel, items: list[GroundingItem]) -> None:
+    """What is read at two levels together, has the same blocks at both, whatever else is read at one of them."""
+    both = HeatmapSettings(noise_levels=(0.3, 0.7), blocks=(3,))
+    table = score_settings(model, items, [both, HeatmapSettings(noise_levels=(0.7,))], batch_size=3)
+    direct = grounding_accuracy(model, items, both, sources=["model"]).outcomes
+    assert table["target"][0] == pytest.approx(direct["target"].mean())
+
+
 def test_handling_sinks_is_not_passed_over(model: DiffusionModel, items: list[GroundingItem]) -> None:
     """Settings that handle sinks have a pass that looks for them, and passes of their own."""
     ways = [HeatmapSettings(seeds=2), HeatmapSettings(seeds=2, gas="suppress")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from figures.tables import measured
 
+from refam_analysis.evaluation.failures import CAUSES
+
 CHANGES = {"magnets": -0.01, "noun phrase": -0.09, "spatial bias": 0.12}
 KINDS = {"attribute": 0.0, "location": 0.08, "relation": -0.12, "superlative": 0.03}
 
@@ -35,3 +37,12 @@ def moved() -> pd.DataFrame:
 def _change(change: float) -> dict[str, object]:
     ends = {"change_low": change - 0.02, "change_high": change + 0.03, "q": 0.01 if abs(change) > 0.03 else 0.5}
     return {"segmenter": "embedded", "measure": "mean_iou", "change": change, **ends}
+
+
+def failure_groups() -> dict[str, pd.DataFrame]:
+    """Shares of the causes of failures in two groups, one of them without most causes."""
+    shares = {"relation": [0.31, 0.12, 0.02, 0.15, 0.05, 0.04], "location": [0.1, 0.0, 0.06, 0.08, 0.0, 0.0]}
+    return {
+        name: pd.DataFrame({"cause": CAUSES, "share": values, "scenes": scenes})
+        for scenes, (name, values) in zip((120, 80), shares.items(), strict=True)
+    }

@@ -126,6 +126,13 @@ def head_values() -> xr.DataArray:
     return xr.DataArray(values, {"block": [0, 4, 7], "head": [0, 1]}, ("block", "head"))
 
 
+def small() -> np.ndarray:
+    """Six tokens, two of text: rows sum to 1, and the fifth key draws most."""
+    values = np.random.default_rng(0).gamma(0.8, size=(6, 6)) + np.eye(6)
+    values[:, 4] += 1.5
+    return values / values.sum(1, keepdims=True)
+
+
 def forest(axes: Any) -> object:
     return figures.one_legend([figures.claims_forest(axes, tables.ledger())])
 
@@ -179,10 +186,14 @@ SAMPLES: dict[str, Sample] = {
         ),
         (5.0, 2.6),
     ),
+    "failure_shares": Sample(lambda ax: figures.failure_shares(ax, ablation_tables.failure_groups()), (7.0, 3.0)),
     "frame_heatmaps": Sample(
         lambda axes: figures.frame_heatmaps(axes, moving_frames(), MAPS, [0, 2]), (4.6, 2.0), 1, 2
     ),
     "head_spread": Sample(lambda ax: figures.head_spread(ax, tables.heads())),
+    "heads_plane": Sample(
+        lambda ax: figures.heads_plane(ax, tables.head_indices(), "far", "read", labels=("distance (patches)", "mass"))
+    ),
     "heat_over": Sample(lambda ax: figures.heat_over(ax, picture(), MAPS[1]), (2.4, 1.7)),
     "key_importance": Sample(lambda ax: figures.key_importance(ax, tables.importance())),
     "learning_curve": Sample(
@@ -214,10 +225,14 @@ SAMPLES: dict[str, Sample] = {
             ax, tables.profiles(), "row_entropy", label="row entropy (share of log N)"
         )
     ),
+    "published_scores": Sample(lambda ax: figures.published_scores(ax, benchmark_tables.published()), (6.5, 2.6)),
     "received_from_both_sides": Sample(
         lambda ax: figures.received_from_both_sides(ax, tables.keys_of_a_block()).legend(), (4.0, 3.8)
     ),
     "recording_costs": Sample(lambda ax: figures.recording_costs(ax, tables.costs(1536)), (5.4, 3.0)),
+    "row_and_column": Sample(
+        lambda axes: figures.row_and_column(axes, picture(), joint().assign_attrs(grid=(4, 6)), 2), (6.0, 3.6), 2, 2
+    ),
     "run_differences": Sample(lambda ax: figures.run_differences(ax, benchmark_tables.differences()), (6.0, 2.0)),
     "scene_samples": Sample(
         lambda axes: figures.scene_samples(
@@ -235,6 +250,9 @@ SAMPLES: dict[str, Sample] = {
     "sinks_against_semantics": Sample(lambda ax: figures.sinks_against_semantics(ax, tables.sinks_and_sharpness())),
     "sinks_over_steps": Sample(lambda ax: figures.sinks_over_steps(ax, tables.over_steps())),
     "slice_scores": Sample(lambda ax: figures.slice_scores(ax, benchmark_tables.slices(), metric="mIoU"), (6.0, 2.6)),
+    "small_matrix": Sample(
+        lambda ax: figures.small_matrix(ax, small(), ["red", "ball", *"abcd"], ["text"] * 2 + ["image"] * 4), (3.6, 3.4)
+    ),
     "switch_effects": Sample(lambda ax: figures.switch_effects(ax, ablation_tables.effects()), (6.0, 3.0)),
     "switch_effects_by_kind": Sample(
         lambda ax: figures.switch_effects_by_kind(ax, ablation_tables.effects_by_kind()), (6.0, 4.0)
@@ -245,11 +263,20 @@ SAMPLES: dict[str, Sample] = {
         1,
         2,
     ),
+    "transformer_diagram": Sample(
+        lambda ax: figures.transformer_diagram(ax, figures.TransformerSizes(32, (8, 12), 16, (64, 96), 2, 4, 3, 32)),
+        (9.5, 5.9),
+    ),
     "value_intervals": Sample(
         lambda ax: figures.value_intervals(
             ax, tables.gains(), by="name", value="gain", label="gain (IoU)", reference=0.0
         ),
         (6.0, 2.2),
+    ),
+    "values_against": Sample(
+        lambda ax: figures.values_against(
+            ax, tables.against(), "tokens", "name", labels=("text tokens", "share of attention")
+        )
     ),
     "values_by_group": Sample(lambda ax: figures.values_by_group(ax, tables.groups(), unit="IoU")),
     "word_block_grid": Sample(lambda axes: figures.word_block_grid(axes, picture(), word_maps()), (5.0, 2.6), 2, 3),

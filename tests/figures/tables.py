@@ -292,3 +292,26 @@ PAIRS = pd.DataFrame([[4, 0, 7], [2, 9, 1]], index=["red", "blue"], columns=["ri
 COUNTS = pd.Series({"circle": 12, "star": 3, "ring": 8})
 SIDES = {"text": (0.86, 0.5), "image": (0.97, 0.7)}
 FOUND = {"average_precision": (0.1, 0.5), "point_accuracy": (0.08, 0.7)}
+
+
+# Heads, and values against a number
+
+
+def head_indices() -> pd.DataFrame:
+    rows = [
+        {"block": block, "head": head, "block_type": "double" if block < 2 else "single"}
+        | {"far": 1.5 + block + head, "far_low": 1.2 + block + head, "far_high": 1.9 + block + head}
+        | {
+            "read": 0.1 + 0.03 * block * head,
+            "read_low": 0.08 + 0.03 * block * head,
+            "read_high": 0.14 + 0.03 * block * head,
+        }
+        for block in range(4)
+        for head in range(2)
+    ]
+    return measured(rows, scenes=16)
+
+
+def against() -> pd.DataFrame:
+    ends = {"padding": (0.04, 0.09), "content": (0.012, 0.006)}
+    return curves("name", ends, reach=0.004).assign(tokens=lambda table: 16 + 8 * table["block"])

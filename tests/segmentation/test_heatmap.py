@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from refam_analysis.models import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording, record_batch
 from refam_analysis.recording.quantities import QuantityMissingError
+from refam_analysis.segmentation.alike import MixedRecordingsError
 from refam_analysis.segmentation.heatmap import (
-    MixedRecordingsError,
     NoContentWordsError,
     content_words,
     heatmap,
@@ -151,6 +152,19 @@ def test_a_sentence_of_stop_words_has_nothing_to_read(model: DiffusionModel, pic
 def test_recordings_of_two_sentences_are_not_averaged(groups: list[list[Recording]]) -> None:
     with pytest.raises(MixedRecordingsError, match="different prompts"):
         heatmap([groups[0][0], groups[1][0]])
+
+
+@pytest.mark.parametrize("narrowed", [{"blocks": [1, 2]}, {"heads": "mean"}], ids=lambda options: next(iter(options)))
+def test_recordings_of_other_blocks_or_heads_are_not_averaged(
+    model: DiffusionModel, picture: np.ndarray, narrowed: dict[str, Any]
+) -> None:
+    """Blocks are found by their place, so that others would be read without a word."""
+    prompt = make_prompt("the red circle")
+    whole, part = (
+        record_batch(model, [picture], [prompt], keep=["image_to_text"], **options)[0] for options in ({}, narrowed)
+    )
+    with pytest.raises(MixedRecordingsError, match=f"different {next(iter(narrowed))}"):
+        heatmap([whole, part], HeatmapSettings(blocks=(1,)))
 
 
 def test_no_recording_is_no_heatmap() -> None:

@@ -67,6 +67,12 @@ def contour_accuracy(
 ) -> float:
     """Contour accuracy F of DAVIS, averaged over the frames; arguments as for :func:`contour_accuracies`.
 
+    Args:
+        predicted: bool (height, width).
+        true: bool, the same shape.
+        tolerance: distance within which outlines agree, as a share of the picture's diagonal.
+        empty: what two empty masks count.
+
     Returns:
         In [0, 1]; NaN where every frame is skipped.
 
@@ -82,6 +88,15 @@ def region_and_contour(
     predicted: ArrayLike, true: ArrayLike, *, tolerance: float = TOLERANCE, empty: EmptyRule = "right"
 ) -> float:
     """J&F of DAVIS: the mean of region similarity and contour accuracy; arguments as for :func:`contour_accuracies`.
+
+    Args:
+        predicted: masks, bool (height, width) or (frame, height, width).
+        true: bool, the same shapes.
+        tolerance: distance within which outlines agree, as a share of the picture's diagonal.
+        empty: what two empty masks count.
+
+    Returns:
+        In [0, 1].
 
     >>> region_and_contour([[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     1.0

@@ -34,6 +34,13 @@ def points_on(points: ArrayLike, true: Masks) -> NDArray[np.bool_]:
 def point_accuracy(points: ArrayLike, true: Masks) -> float:
     """Share of points that lie on their masks (PA); args as in :func:`points_on`. NaN without any point.
 
+    Args:
+        points: (item, 2), as x and y in pixels.
+        true: masks, bool (height, width), one a point.
+
+    Returns:
+        In [0, 1].
+
     >>> point_accuracy([(1.0, 0.0), (0.0, 0.0)], [[[0, 1]], [[0, 1]]])
     0.5
     """

@@ -50,6 +50,14 @@ def mean_iou(predicted: Masks, true: Masks, *, empty: EmptyRule = "right") -> fl
     Args and errors are those of :func:`mask_ious`. No item at all, or none that is not skipped, gives NaN. With
     ``empty="right"`` this is gIoU of gRefCOCO.
 
+    Args:
+        predicted: masks, bool (height, width), one an item.
+        true: masks of the same shapes.
+        empty: what two empty masks count.
+
+    Returns:
+        In [0, 1]; NaN without any mask.
+
     >>> mean_iou([[[1, 1]], [[0, 1]]], [[[1, 1]], [[1, 0]]])
     0.5
     """
@@ -60,6 +68,13 @@ def overall_iou(predicted: Masks, true: Masks) -> float:
     """Sum of all intersections over the sum of all unions (oIoU, cumulative IoU): large objects count more.
 
     Args and errors are those of :func:`mask_ious`; pairs of empty masks add nothing. NaN where all are empty.
+
+    Args:
+        predicted: masks, bool (height, width), one an item.
+        true: masks of the same shapes.
+
+    Returns:
+        In [0, 1]; NaN where there is nothing in any mask.
 
     Source: the measure of the RefCOCO tables, from Hu et al., "Segmentation from Natural Language Expressions", 2016.
 

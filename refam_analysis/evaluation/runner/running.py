@@ -40,6 +40,9 @@ def evaluate(
         loaded: the models of the configuration, where they are loaded already.
         progress: show a bar with the score so far and the time left.
 
+    Returns:
+        The rows of the whole run, also those of earlier starts.
+
     Raises:
         OtherRunError: the folder holds another run.
         GroupError: an expression failed, and the run stops there.

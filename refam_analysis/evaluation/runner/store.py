@@ -89,6 +89,9 @@ def load_results(folder: str | Path, *, name: str | None = None) -> RunResults:
         folder: that ``refam evaluate --out`` wrote.
         name: of the run, in tables; None for that of the folder.
 
+    Returns:
+        Its rows and what is known of the run; ``missing`` counts expressions that have no row yet.
+
     Raises:
         NoRunError: there is none.
         RunFolderError: it was written by another version, or is damaged.

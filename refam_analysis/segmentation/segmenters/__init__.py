@@ -55,6 +55,9 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
             - a segmenter, which is returned as it is, and stays where it is.
         device: where it computes, such as "cuda"; None for the CPU.
 
+    Returns:
+        A segmenter: ``set_image`` once, then ``predict`` as often as one likes.
+
     Raises:
         UnknownSegmenterError: no such name, file or folder, or an object without ``set_image`` and ``predict``.
         SegmenterFolderError, CheckpointError, Sam2SourceError: weights are missing, broken, or of another model.

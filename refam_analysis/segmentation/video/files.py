@@ -78,6 +78,9 @@ def open_frames(source: FrameSource | Frames) -> Frames:
             ``load_image`` reads; a folder of pictures, in the order of their names, numbers in them by value; a video
             file; or an opened clip, which is returned as it is.
 
+    Returns:
+        The clip: its length, and its frames one after the other.
+
     Raises:
         FramesError: an empty list, array or folder, an array of another shape, or a video without pictures.
         UnreadableVideoError: no such file, or none that can be read.
@@ -185,7 +188,12 @@ def palette() -> list[int]:
 
 
 def write_mask(mask: ArrayLike, path: Path) -> None:
-    """Write a mask as DAVIS does: an indexed PNG, 0 for the background and 1 for the object; all or nothing."""
+    """Write a mask as DAVIS does: an indexed PNG, 0 for the background and 1 for the object; all or nothing.
+
+    Args:
+        mask: bool (height, width).
+        path: of the PNG, which is replaced.
+    """
     picture = Image.fromarray(np.asarray(mask, dtype=np.uint8), mode="P")
     picture.putpalette(palette())
     with written_whole(path) as place:
@@ -193,7 +201,14 @@ def write_mask(mask: ArrayLike, path: Path) -> None:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask as :func:`write_mask` wrote it: bool (height, width)."""
+    """A mask as :func:`write_mask` wrote it: bool (height, width).
+
+    Args:
+        path: of the PNG.
+
+    Returns:
+        bool (height, width).
+    """
     with Image.open(path) as picture:
         return np.asarray(picture) == 1
 

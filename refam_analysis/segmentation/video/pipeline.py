@@ -123,8 +123,13 @@ def segment_video(
         store: folder that masks are written to as they come, as indexed PNGs. The same call on it goes on where an
             interrupted one stopped.
         progress: show a bar over the frames.
+        magnets, settings, gas, noun_phrase, spatial_bias, mask_choice, seed: as
+            :func:`~refam_analysis.segmentation.pipeline.segment` takes them.
 
     The other arguments are those of :func:`~refam_analysis.segmentation.pipeline.segment`.
+
+    Returns:
+        Masks a frame, where the object is visible, and what happened to it.
 
     Raises:
         FramesError, FrameSizeError, ImageError: the clip cannot be read, or its frames differ in size.

@@ -116,6 +116,9 @@ def load_propagator(
         segmenter: what ``load_segmenter`` takes; used by ``reprompting`` alone.
         ask: where the model sees the object in a frame; used by ``reprompting`` alone, while the object is lost.
 
+    Returns:
+        What follows an object: ``begin`` once, then ``follow`` frame by frame.
+
     Raises:
         UnknownPropagatorError: nothing of these.
         UnknownSegmenterError, SegmenterFolderError: the segmenter cannot be loaded.

@@ -57,6 +57,11 @@ class Masks:
 
     Attributes:
         shape: (frame, height, width).
+
+    Args:
+        read: gives the mask of a frame's number.
+        length: how many frames there are.
+        size: height and width.
     """
 
     def __init__(self, read: Callable[[int], NDArray[np.bool_]], length: int, size: tuple[int, int]) -> None:

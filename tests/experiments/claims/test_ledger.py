@@ -139,13 +139,15 @@ def test_untrained_is_measured_only_where_it_is_given(model: DiffusionModel) -> 
 
 @pytest.fixture(scope="module")
 def packed(result: Result, out: Path, model: DiffusionModel) -> Path:
-    return write_bundle(out, out.parent / "mine", model=model, scenes=1).folder
+    return write_bundle(out, out.parent / "mine", model=model, scenes=2, recordings=1).folder
 
 
 def test_a_bundle_opens_with_its_tables_and_recordings(packed: Path, result: Result) -> None:
     (bundle,) = bundles(packed.parent)
     assert (bundle.name, bundle.model) == ("mine", "embedded")
     pd.testing.assert_frame_equal(bundle.ledger["scenes"], result["scenes"])
+    assert bundle.phenomena["entropy"]["scenes"].unique().tolist() == [2]
+    assert bundle.phenomena.provenance.configuration["first_scene"] == ledger.FIRST_SCENE
     plain, magnets = sorted(bundle.recordings, key=lambda one: len(one.attrs["magnets"]))
     assert plain["image_to_text"].dtype == np.float16 and plain["image_to_text"].sizes["head"] == 1
     assert [token.kind for token in magnets.tokens].count("magnet") > 5
@@ -183,6 +185,17 @@ def test_a_damaged_bundle_is_refused_and_named(packed: Path, tmp_path: Path, har
         (folder / "link").symlink_to(file)
     named = {"added": "more.txt", "not JSON": "bundle.json", "outside": "bundle.json", "link": "link"}
     with pytest.raises(BundleError, match=named.get(harm, "ledger/scenes.parquet")):
+        open_bundle(folder)
+
+
+def test_a_bundle_of_an_older_format_says_how_to_make_a_new_one(packed: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "old"
+    shutil.copytree(packed, folder)
+    about = folder / "bundle.json"
+    about.write_text(about.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(BundleError, match="has format 1, and this version reads 2: pack the same ledger again"):
         open_bundle(folder)
 
 

@@ -1,0 +1,36 @@
+/* Opened from disk, a page may not read another page's file, so results of a search come without their summaries. */
+
+if (window.location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}
+
+/* Names for those who hear the page or speak to it: a control's name holds the words that are seen on it, and a list has
+   items. The theme and its extensions give these others. */
+
+document.addEventListener("DOMContentLoaded", () => {
+  const unnamed = ".search-button-field[aria-label], details.hide > summary[aria-label]";
+  document.querySelectorAll(unnamed).forEach((control) => control.removeAttribute("aria-label"));
+  document.querySelectorAll(".theme-switch-button").forEach((button) => {
+    button.setAttribute("aria-label", "Color mode: Light, Dark or System Settings");
+  });
+  document.querySelectorAll("dt.sig dl").forEach((parameters) => {
+    parameters.setAttribute("role", "list");
+    for (const one of parameters.children) one.setAttribute("role", "listitem");
+  });
+  document.querySelectorAll(".citation-list[role=list]").forEach((list) => list.removeAttribute("role"));
+});
+
+/* What scrolls must be within reach of the keyboard. */
+
+document.addEventListener("DOMContentLoaded", () => {
+  const wide = document.querySelectorAll(".bd-article pre, .bd-article table, .bd-article div.math, .bd-article figure, div.output.text_html");
+  const reach = () => {
+    for (const element of wide) {
+      const scrolls = element.scrollWidth > element.clientWidth + 1;
+      if (scrolls) element.tabIndex = 0;
+      else element.removeAttribute("tabindex");
+    }
+  };
+  reach();
+  window.addEventListener("resize", reach);
+});
