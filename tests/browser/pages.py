@@ -30,13 +30,14 @@ PAGES = sorted(
 """Every page but the front door, which only leads on."""
 
 
-def chosen_of(pages: list[str], deep: int = 4) -> list[str]:
+def chosen_of(pages: list[str], deep: int = 3) -> list[str]:
     """The pages that are looked at closely: all, but one only of each folder of generated pages, deep in the book.
 
-    The reference has a page for every error, each made by the same template.
+    The reference has a page for every room and every error, each made by the same template. They are opened as well
+    (from disk), and their links followed, but not photographed.
 
-    >>> chosen_of(["book/a.html", "book/b.html", "book/r/errors/x/One.html", "book/r/errors/x/Two.html"])
-    ['book/a.html', 'book/b.html', 'book/r/errors/x/One.html']
+    >>> chosen_of(["book/a.html", "book/b.html", "book/r/errors/One.html", "book/r/errors/Two.html"])
+    ['book/a.html', 'book/b.html', 'book/r/errors/One.html']
     """
     seen: set[Path] = set()
     chosen = []
