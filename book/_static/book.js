@@ -13,6 +13,10 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(".theme-switch-button").forEach((button) => {
     button.setAttribute("aria-label", "Color mode: Light, Dark or System Settings");
   });
+  document.querySelectorAll("li.has-children > details > summary").forEach((toggle) => {
+    const parent = toggle.closest("li").querySelector(":scope > a");
+    if (parent) toggle.setAttribute("aria-label", `Pages under ${parent.textContent.trim()}`);
+  });
   document.querySelectorAll("dt.sig dl").forEach((parameters) => {
     parameters.setAttribute("role", "list");
     for (const one of parameters.children) one.setAttribute("role", "listitem");

@@ -75,8 +75,8 @@ def quantise(values: ArrayLike, *, shared: int, bits: int = MAP_BITS) -> Quantis
         shared: how many of the last axes share one scale: 2 for maps (..., y, x).
         bits: 8 or 16.
 
-    >>> quantise([[0.0, 0.5, 1.0]], shared=1).codes.tolist()
-    [[0, 128, 255]]
+    >>> quantise([[0.0, 0.2, 1.0]], shared=1).codes.tolist()
+    [[0, 51, 255]]
     """
     exact = np.asarray(values, dtype=np.float64)
     axes = tuple(range(exact.ndim - shared, exact.ndim))

@@ -44,7 +44,7 @@ def evaluate(
         The rows of the whole run, also those of earlier starts.
 
     Raises:
-        OtherRunError: the folder holds another run.
+        refam_analysis.evaluation.runner.store.OtherRunError: the folder holds another run.
         GroupError: an expression failed, and the run stops there.
         RefamError: the data set or the models cannot be used.
 

@@ -138,8 +138,8 @@ export function createMagnets({ magnets, onToggle, onAll }) {
 
 /** Heatmap, point and mask. update: picture, answer (or null), map: {values, rows, columns, name}. */
 export function createPictures() {
-  const heat = element("canvas", { role: "img" });
-  const found = element("canvas", { role: "img" });
+  const heat = element("canvas", { role: "img", "aria-label": "The heatmap: nothing was asked yet" });
+  const found = element("canvas", { role: "img", "aria-label": "The scene" });
   const bar = createColourBar();
   const [heatText, foundText] = [element("figcaption"), element("figcaption")];
   const whole = element(
