@@ -20,6 +20,11 @@ from refam_analysis.segmentation import segment
 SENTENCE = "the red circle"
 
 
+def recording_of(image: Path, model: Path, *options: object) -> tuple[object, ...]:
+    """The command that records the sentence, without where to."""
+    return ("record", "--image", image, "--expression", SENTENCE, "--model", model, *options)
+
+
 def test_help_lists_the_commands() -> None:
     result = refam("--help")
     assert result.exit_code == 0
@@ -83,17 +88,7 @@ def test_record_writes_the_recording_of_the_library_call(
 
 
 def test_record_appends_magnets_only_when_asked(noise_png: Path, tiny_flux_folder: Path, tmp_path: Path) -> None:
-    common = (
-        "record",
-        "--image",
-        noise_png,
-        "--expression",
-        SENTENCE,
-        "--model",
-        tiny_flux_folder,
-        "--keep",
-        "entropy",
-    )
+    common = recording_of(noise_png, tiny_flux_folder, "--keep", "entropy")
     assert refam(*common, "--out", tmp_path / "none.zarr").exit_code == 0
     assert refam(*common, "--out", tmp_path / "two.zarr", "--magnets", ". a").exit_code == 0
     assert load_recording(tmp_path / "none.zarr").attrs["prompt"] == SENTENCE
@@ -103,18 +98,7 @@ def test_record_appends_magnets_only_when_asked(noise_png: Path, tiny_flux_folde
 def test_record_into_a_store_is_the_same_and_can_be_repeated(
     noise_png: Path, tiny_flux_folder: Path, tmp_path: Path
 ) -> None:
-    common = (
-        "record",
-        "--image",
-        noise_png,
-        "--expression",
-        SENTENCE,
-        "--model",
-        tiny_flux_folder,
-        "--size",
-        24,
-        40,
-    )
+    common = recording_of(noise_png, tiny_flux_folder, "--size", 24, 40)
     assert refam(*common, "--out", tmp_path / "whole.zarr").exit_code == 0
     for _ in range(2):
         result = refam(*common, "--store", tmp_path / "streamed.zarr")
