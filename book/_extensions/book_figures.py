@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dark_figures import for_dark
 from docutils import nodes
+from lean_figures import lean
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
@@ -72,30 +73,34 @@ class PictureChecks(SphinxTransform):
 
 
 class DarkTwins(SphinxTransform):
-    """Put the drawing for dark pages behind each vector drawing; the style sheet shows one of the two."""
+    """Make each vector drawing small, and put that for dark pages behind it; the style sheet shows one of the two."""
 
     default_priority = 410
 
     def apply(self, **options: object) -> None:
-        """Write the twins beside the drawings."""
+        """Write both drawings beside the computed pictures."""
         for image in list(self.document.findall(nodes.image)):
             image["loading"] = "lazy"
             path = self.path_of(image["uri"])
             if path.suffix != ".svg" or "://" in image["uri"] or not path.is_file():
                 continue
-            drawing = for_dark(path.read_text(encoding="utf-8"))
-            # Beside the computed pictures, whose folder is the build's own: nothing is written among the sources.
-            folder = Path(self.app.outdir).parent / OUTPUTS
-            folder.mkdir(parents=True, exist_ok=True)
-            known = path.stem if path.parent == folder else f"{path.stem}-{sha256(drawing.encode()).hexdigest()[:16]}"
-            twin = folder / f"{known}-dark.svg"
-            twin.write_text(drawing, encoding="utf-8")
+            drawing = lean(path.read_text(encoding="utf-8"))
             dark = image.deepcopy()
-            dark["uri"] = "/" + os.path.relpath(twin, self.app.srcdir)
+            image["uri"] = self.written(path, drawing, "light")
+            dark["uri"] = self.written(path, for_dark(drawing), "dark")
             dark["ids"], dark["names"] = [], []
             image["classes"] += ["for-light"]
             dark["classes"] += ["for-dark", "dark-light"]
             image.parent.insert(image.parent.index(image) + 1, dark)
+
+    def written(self, path: Path, drawing: str, theme: str) -> str:
+        """Write a drawing into the folder of computed pictures, which is the build's own, and say where it is."""
+        folder = Path(self.app.outdir).parent / OUTPUTS
+        folder.mkdir(parents=True, exist_ok=True)
+        known = path.stem if path.parent == folder else f"{path.stem}-{sha256(drawing.encode()).hexdigest()[:16]}"
+        target = folder / f"{known}-{theme}.svg"
+        target.write_text(drawing, encoding="utf-8")
+        return "/" + os.path.relpath(target, self.app.srcdir)
 
     def path_of(self, uri: str) -> Path:
         """Where a picture lies: from the root of the book, or beside its page."""

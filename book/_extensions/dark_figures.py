@@ -12,6 +12,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 
+from svg_parts import SVG, XLINK, read_svg, write_svg
+
 PAPER = "#1d242d"
 INK = "#f4f5f6"
 LIGHTEST_GREY = 0.965
@@ -21,8 +23,6 @@ CONTRAST = 4.5
 GREYNESS = 0.07
 """Two greys of the style are warm; a difference of channels up to this much still counts as grey."""
 
-SVG = "{http://www.w3.org/2000/svg}"
-XLINK = "{http://www.w3.org/1999/xlink}"
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _PAINTED = ("fill", "stroke", "stop-color")
@@ -90,15 +90,13 @@ def for_dark(svg: str) -> str:
     Args:
         svg: as matplotlib writes it, or any other SVG whose colours are written as ``#rrggbb``.
     """
-    for prefix, address in (("", SVG[1:-1]), ("xlink", XLINK[1:-1])):
-        ElementTree.register_namespace(prefix, address)
-    root = ElementTree.fromstring(svg)
+    root = read_svg(svg)
     root.set("fill", INK)  # matplotlib writes no colour where it is black
     for picture in root.iter(f"{SVG}image"):
         inlaid = picture.get(f"{XLINK}href", "")
         picture.set(f"{XLINK}href", "".join(inlaid.split()))  # line ends would be read as blanks
     _repaint(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    return write_svg(root)
 
 
 def _repaint(element: ElementTree.Element) -> None:

@@ -24,17 +24,23 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(".citation-list[role=list]").forEach((list) => list.removeAttribute("role"));
 });
 
-/* What scrolls must be within reach of the keyboard. */
+/* What scrolls must be within reach of the keyboard. Whether it does changes with the window, with fonts and pictures that
+   come later, and with folds that open. */
 
 document.addEventListener("DOMContentLoaded", () => {
   const wide = document.querySelectorAll(".bd-article pre, .bd-article table, .bd-article div.math, .bd-article figure, div.output.text_html");
   const reach = () => {
     for (const element of wide) {
-      const scrolls = element.scrollWidth > element.clientWidth + 1;
-      if (scrolls) element.tabIndex = 0;
+      const across = element.scrollWidth > element.clientWidth + 1;
+      const down = element.scrollHeight > element.clientHeight + 1;
+      if ((across || down) && getComputedStyle(element).overflow !== "visible") element.tabIndex = 0;
       else element.removeAttribute("tabindex");
     }
   };
-  reach();
-  window.addEventListener("resize", reach);
+  const watch = new ResizeObserver(reach);
+  for (const element of wide) {
+    watch.observe(element);
+    for (const part of element.children) watch.observe(part);
+  }
+  document.fonts.ready.then(reach);
 });

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
 from references.probe_server import Served, served
@@ -62,8 +63,9 @@ class Visit:
 
 @pytest.fixture
 def enter(browser: Browser, server: Served) -> Iterator[Enter]:
-    """``enter(**options)``: another visitor, with a browser profile of their own."""
+    """``enter(**options)``: another visitor, with a browser profile of their own; all have left when the test ends."""
     contexts = []
+    others = server.kernels()
 
     def new(**options: object) -> Visit:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -94,6 +96,9 @@ def enter(browser: Browser, server: Served) -> Iterator[Enter]:
     for context in contexts:
         for page in context.pages:
             page.close(run_before_unload=True)
+    # Closed before its page has said so, a browser profile keeps its place, and the next test finds none.
+    psutil.wait_procs([one for one in server.kernels() if one not in others], timeout=SLOW / 1000)
+    for context in contexts:
         context.close()
 
 

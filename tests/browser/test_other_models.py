@@ -88,4 +88,4 @@ def test_book_without_a_bundle_says_so_and_how_to_make_one(chapter: str) -> None
         assert "this page shows other models" in page
     else:
         assert "No other model is shown on this page" in page
-        assert re.search(r"refam\s+bundle\s+--model", page)
+        assert re.search(r"refam\s+bundle\s+--model", re.sub(r"<[^>]+>", "", page))

@@ -65,7 +65,7 @@ def test_two_builds_differ_in_nothing_but_dates(tmp_path: Path) -> None:
     one, other = (build(tmp_path / seed, seed) for seed in ("1", "2"))
     assert (one / "notebooks" / "sums.html").is_file()
     drawings = sorted(path.name for path in (one / "_images").glob("*.svg"))
-    assert len(drawings) == 2 and drawings[0] == drawings[1].replace(".svg", "-dark.svg")
+    assert len(drawings) == 2 and drawings[0] == drawings[1].replace("-light.svg", "-dark.svg")
     assert differences(one, other) == []
 
 

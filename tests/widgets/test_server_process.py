@@ -190,7 +190,8 @@ class TestChannels:
 
     def test_are_cut_off_at_a_message_that_is_too_large_and_open_again(self, server: Served, visitor: Visitor) -> None:
         with channels(server, visitor) as line:
-            with pytest.raises(ConnectionClosedError, match="1009"):
+            # The server says 1009 and cuts the line; what is still on its way to it then may swallow the word.
+            with pytest.raises(ConnectionClosedError, match="1009|no close frame"):
                 line.send(b"x" * (MAX_MESSAGE_BYTES + 1))
                 while True:
                     line.recv(60)
