@@ -104,7 +104,7 @@ def peak_of(work: Work) -> int:
 def in_own_process(module: str, *arguments: str) -> Any:
     """What ``python -m module arguments`` prints as JSON in its last line; freed memory is given back there."""
     command, environment = [sys.executable, "-m", module, *arguments], {**os.environ, **RETURNING}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
         raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -41,7 +41,7 @@ def run(visitors: int = 8) -> tuple[pd.DataFrame, dict[str, float]]:
     token, began = secrets.token_hex(8), time.perf_counter()
     command = [sys.executable, "-m", "refam_analysis.cli", "probe", "--port", "0", "--no-browser"]
     environment = {**os.environ, "REFAM_PROBE_TOKEN": token, "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 (our own command)
         [*command, "--visitors", str(visitors)], env=environment, stdout=subprocess.PIPE, text=True
     ) as server:
         try:

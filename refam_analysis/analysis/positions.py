@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Side = Literal["text", "image"]
 SIDES: tuple[Side, ...] = ("text", "image")
 
-FIRST_TOKEN = "first token"
+FIRST_TOKEN = "first token"  # noqa: S105 (a token of text)
 """The role that the first text token has besides its own, whatever word it is."""
 
 

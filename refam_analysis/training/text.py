@@ -79,7 +79,10 @@ def make_t5_tokenizer(style: Style = "plain") -> T5Tokenizer:
     pieces = Tokenizer(models.Unigram())
     pieces.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=_PIECES, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
+        vocab_size=_PIECES,
+        unk_token="<unk>",  # noqa: S106 (a token of text)
+        special_tokens=["<unk>"],
+        show_progress=False,
     )
     pieces.train_from_iterator(_prose(), trainer)
     left_out = {"<unk>", *(f"▁{word}" for word in _held_out(style))}

@@ -139,7 +139,7 @@ def _packages(index: str, project: str, session: requests.Session) -> list[Distr
 def _pip_config() -> dict[str, str]:
     """Settings by name; the environment wins over pip's section for downloads, and that over the global one."""
     command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed words)
     if listed.returncode != 0:
         named = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and value}
         return {name.removeprefix("PIP_").lower().replace("_", "-"): value for name, value in named.items()}

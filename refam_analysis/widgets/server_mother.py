@@ -64,7 +64,7 @@ class Mother:
         environment = {**os.environ, **ONE_THREAD, **own_places(folder / "mother"), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {FOLDER_VARIABLE: str(folder), SOURCE_VARIABLE: source}
         (folder / "mother").mkdir(exist_ok=True)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 (our own module; no shell, and no word of a visitor's)
             [sys.executable, "-m", __name__], cwd=folder / "mother", env=environment, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, start_new_session=True, text=True,
         )  # fmt: skip

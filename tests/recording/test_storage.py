@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -158,3 +159,12 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     for name in ("folder", "file", "other.zarr"):
         with pytest.raises(RecordingFormatError):
             load_recording(tmp_path / name)
+
+
+def test_one_that_does_not_list_its_arrays_is_refused(make: Callable[..., Recording], tmp_path: Path) -> None:
+    path = make(keep=["entropy"]).save(tmp_path / "run.zarr")
+    about = json.loads((path / "zarr.json").read_text())
+    about["attributes"]["refam_arrays"] = "entropy"
+    (path / "zarr.json").write_text(json.dumps(about))
+    with pytest.raises(RecordingFormatError, match="does not say which arrays"):
+        load_recording(path)

@@ -82,7 +82,8 @@ def _merge_equal(graph: Any) -> None:
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = stands_for.get(name, name)
-    assert results.isdisjoint(stands_for), "a result of the graph is a constant"
+    if constant := results & set(stands_for):
+        raise ValueError(f"The results {sorted(constant)} of the graph are constants: export it from inputs they need.")
     del graph.initializer[:]
     graph.initializer.extend(kept)
 
