@@ -20,6 +20,7 @@ from refam_analysis.models.blocks import (
 from refam_analysis.recording.assembly import BranchesError
 from refam_analysis.recording.attention_calls import UnsupportedAttentionError
 from refam_analysis.recording.estimate import Estimate, estimate
+from refam_analysis.recording.integrity import RecordingDamagedError
 from refam_analysis.recording.interventions import Intervention, InterventionError
 from refam_analysis.recording.passes import (
     BatchChangedError,
@@ -36,7 +37,7 @@ from refam_analysis.recording.recorder import (
     Recorder,
     RecorderBusyError,
 )
-from refam_analysis.recording.recording import Recording, UnknownWordError, load_recording
+from refam_analysis.recording.recording import Recording, UnknownWordError, load_recording, rescue_recording
 from refam_analysis.recording.runs import RegionError, StepsError
 from refam_analysis.recording.sizes import MemoryBudgetError
 from refam_analysis.recording.storage import (
@@ -70,6 +71,7 @@ __all__ = [
     "Recorder",
     "RecorderBusyError",
     "Recording",
+    "RecordingDamagedError",
     "RecordingExistsError",
     "RecordingFormatError",
     "RecordingIncompleteError",
@@ -89,4 +91,5 @@ __all__ = [
     "load_recording",
     "record",
     "record_batch",
+    "rescue_recording",
 ]

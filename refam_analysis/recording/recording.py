@@ -198,7 +198,8 @@ class Recording:
 def load_recording(path: str | Path) -> Recording:
     """Open a recording that was saved, or recorded into a store; arrays are read when they are used.
 
-    Every chunk carries a checksum, so a damaged one raises when it is read; a missing one raises here. A store whose
+    Every chunk carries a checksum, so a damaged one raises when it is read, and names its block; a missing one
+    raises here. A store whose
     run was interrupted opens with its complete blocks; ``attrs["complete_blocks"]`` lists them, a list a step, and
     what is not complete raises.
 
@@ -212,8 +213,27 @@ def load_recording(path: str | Path) -> Recording:
         RecordingNotFoundError: nothing is at the path.
         RecordingFormatError: what is there is not a recording.
         RecordingIncompleteError: chunks are missing.
+        RecordingDamagedError: what describes the recording is not what was written; for a quantity, when it is read.
     """
     return Recording(storage.open_dataset(path))
+
+
+def rescue_recording(path: str | Path) -> Recording:
+    """Open what can still be read of a damaged recording. Every chunk is read once to find out.
+
+    Args:
+        path: of the folder.
+
+    Returns:
+        The recording without the quantities whose description is lost. ``attrs["damaged"]`` has by quantity the places
+        along step, branch and block that are lost, and reading one of these raises; all others are as they were.
+
+    Raises:
+        RecordingNotFoundError: nothing is at the path.
+        RecordingFormatError: what is there is not a recording.
+        RecordingIncompleteError, RecordingDamagedError: what describes the run, or its axes, is lost itself.
+    """
+    return Recording(storage.open_rescued(Path(path)))
 
 
 def _describe_axes(array: xr.DataArray) -> str:

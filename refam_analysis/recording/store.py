@@ -9,11 +9,9 @@ writes. How it is opened is in `storage`; what runs, in `record`.
 from __future__ import annotations
 
 import errno
-import glob
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,17 +29,20 @@ from refam_analysis.models.layout import longest
 from refam_analysis.prompts.tokens import Token
 from refam_analysis.recording.assembly import label
 from refam_analysis.recording.differences import compared, differences
+from refam_analysis.recording.integrity import resealed, seal
 from refam_analysis.recording.plans import BranchOrder, Plan, Results
 from refam_analysis.recording.recording import Recording
 from refam_analysis.recording.sizes import readable
 from refam_analysis.recording.storage import (
     MARKS,
     RESUME,
+    beside,
     chunks_of,
     encoding,
     open_dataset,
     open_whole,
     plain_dataset,
+    remove_leftovers,
 )
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -135,8 +136,7 @@ class RecordingStore:
         self._run = _Run(plan, tuple(branches), branch_order, described)
         self._complete = np.zeros((len(self._levels), len(branches), len(plan.recorded)), dtype=bool)
         self._finished, self._arrays, self._writing = False, {}, (-1, [])
-        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.partial"):
-            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed while it laid out the folder
+        remove_leftovers(self.path)
         if self.path.exists() or self.path.is_symlink():
             self._take_up()
 
@@ -238,11 +238,11 @@ class RecordingStore:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_space()
         plain = plain_dataset(dataset).assign_attrs({MARKS: True})
-        beside = _beside(self.path)
+        place = beside(self.path)
         try:
             coordinates = plain.drop_vars(list(plain.data_vars))
-            coordinates.to_zarr(beside, mode="w-", zarr_format=3, consolidated=False, write_empty_chunks=True)
-            group = zarr.open_group(beside, mode="r+", zarr_format=3)
+            coordinates.to_zarr(place, mode="w-", zarr_format=3, consolidated=False, write_empty_chunks=True)
+            group = zarr.open_group(place, mode="r+", zarr_format=3)
             for name, array in plain.data_vars.items():
                 group.create_array(
                     str(name), shape=array.shape, dtype=array.dtype, fill_value=np.nan, attributes=array.attrs,
@@ -252,11 +252,12 @@ class RecordingStore:
                 MARKS, shape=self._complete.shape, chunks=(1, 1, 1), dtype=bool, fill_value=False,
                 dimension_names=["step", "branch", "block"], compressors=(Crc32cCodec(),),
             )  # fmt: skip
-            for file in beside.rglob("*"):
+            seal(place, without={MARKS, *map(str, plain.data_vars)})
+            for file in place.rglob("*"):
                 _put_on_disk(file)
-            os.rename(beside, self.path)
+            os.rename(place, self.path)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             raise
         _put_on_disk(self.path.parent)
         self._open_arrays()
@@ -264,7 +265,7 @@ class RecordingStore:
     def _take_up(self) -> None:
         """Open the folder of an earlier run, and check that it was the same run."""
         assert self._run is not None
-        found, complete = open_whole(self.path)
+        found, complete = open_whole(self.path, repaired=True)
         expected = self._skeleton(found.sizes.get("head", 1))
         if different := differences(expected, found):
             raise OtherRunError(self.path, different)
@@ -312,11 +313,11 @@ class RecordingStore:
         """Say in the attributes that all is there, then take the marks away."""
         group = zarr.open_group(self.path, mode="r+", zarr_format=3)
         attributes = {name: value for name, value in group.attrs.items() if name != MARKS}
-        group.attrs.put({**attributes, "kernels": list(kernels)})
+        group.attrs.put(resealed({**attributes, "kernels": list(kernels)}, without=MARKS))
         _put_on_disk(self.path / "zarr.json")
-        beside = _beside(self.path)
-        os.rename(self.path / MARKS, beside)
-        shutil.rmtree(beside, ignore_errors=True)
+        marks = beside(self.path)
+        os.rename(self.path / MARKS, marks)
+        shutil.rmtree(marks, ignore_errors=True)
         self._finished, self._arrays = True, {}
 
     @property
@@ -355,10 +356,6 @@ class _StepOfStore:
     def write(self, place: int, results: Sequence[Results]) -> None:
         """Write this block."""
         self.store.write(self.places, place, results)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
 
 
 def _put_on_disk(path: Path) -> None:
