@@ -84,10 +84,10 @@ class DarkTwins(SphinxTransform):
             path = self.path_of(image["uri"])
             if path.suffix != ".svg" or "://" in image["uri"] or not path.is_file():
                 continue
-            drawing = lean(path.read_text(encoding="utf-8"))
+            drawing = path.read_text(encoding="utf-8")
             dark = image.deepcopy()
-            image["uri"] = self.written(path, drawing, "light")
-            dark["uri"] = self.written(path, for_dark(drawing), "dark")
+            image["uri"] = self.written(path, lean(drawing), "light")
+            dark["uri"] = self.written(path, lean(for_dark(drawing)), "dark")
             dark["ids"], dark["names"] = [], []
             image["classes"] += ["for-light"]
             dark["classes"] += ["for-dark", "dark-light"]
