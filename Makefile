@@ -20,7 +20,9 @@ KERNEL_ENV += $(if $(REFAM_SCENES),REFAM_SCENES="$(REFAM_SCENES)")
 # What readers ask of the notebooks; what they wrote under such wishes is kept for nobody else.
 WISHES := $(REFAM_MODEL)$(REFAM_BUNDLES)$(REFAM_FIGURES)$(REFAM_SCENES)
 # The embedded models ship with the package: tests ask no model hub for anything.
-TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg
+TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg OMP_NUM_THREADS=1
+# A process a core, four at most: each takes 2 to 3 GB. What a file of tests has made stays in one process.
+PARALLEL := -n logical --maxprocesses 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book book-twice test test-book lint lab probe chromium clean
@@ -75,10 +77,10 @@ book-twice: book ## Build the book again, from nothing, and say what differs fro
 	$(BIN)/python book/compare_builds.py _build/once _build/html
 
 test: $(INSTALLED) ## Run the tests and the docstrings' examples
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest $(PARALLEL) --dist loadfile
 
 test-book: chromium book ## Build the book and look at every page in a browser
-	$(TEST_ENV) $(BIN)/python -m pytest tests/browser
+	$(TEST_ENV) $(BIN)/python -m pytest tests/browser $(PARALLEL) --dist loadgroup
 
 chromium:
 	@command -v chromium >/dev/null || { echo "The browser tests need Chromium, and there is no 'chromium' on the PATH." \

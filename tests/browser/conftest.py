@@ -13,6 +13,13 @@ from browser.pages import BOOK
 from playwright.sync_api import Browser, sync_playwright
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the files whose tests share an app or a small book in one process each; pages are for whoever is free."""
+    for item in items:
+        if item.path.name != "test_pages.py":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     """Serves files and logs nothing."""
 
