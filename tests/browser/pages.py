@@ -59,6 +59,30 @@ class Visit:
     other_hosts: set[str] = field(default_factory=set)
 
 
+def watch(visit: Visit, home: str) -> None:
+    """Note errors of a page, and requests that leave its host, which are not answered.
+
+    Args:
+        visit: whose page has not been opened yet.
+        home: what every address begins with that may be asked for.
+    """
+
+    def answer(route: Route) -> None:
+        if route.request.url.startswith((home, "data:", "blob:")):
+            route.continue_()
+        else:
+            visit.other_hosts.add(route.request.url)
+            route.abort()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            visit.problems.append(message.text)
+
+    visit.page.context.route("**/*", answer)
+    visit.page.on("console", note)
+    visit.page.on("pageerror", lambda error: visit.problems.append(str(error)))
+
+
 @contextmanager
 def visiting(browser: Browser, home: str, name: str = "", *, width: int = WIDE) -> Iterator[Visit]:
     """Open a page, and note errors and requests that leave the book.
@@ -71,21 +95,7 @@ def visiting(browser: Browser, home: str, name: str = "", *, width: int = WIDE) 
     """
     context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
     seen = Visit(context.new_page())
-
-    def answer(route: Route) -> None:
-        if route.request.url.startswith((home, "data:", "blob:")):
-            route.continue_()
-        else:
-            seen.other_hosts.add(route.request.url)
-            route.abort()
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            seen.problems.append(message.text)
-
-    context.route("**/*", answer)
-    seen.page.on("console", note)
-    seen.page.on("pageerror", lambda error: seen.problems.append(str(error)))
+    watch(seen, home)
     if name:
         seen.page.goto(home + name, wait_until="load")
     yield seen

@@ -8,12 +8,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
+from browser import pages
+from playwright.sync_api import Browser, Locator, expect
 from references.probe_server import Served, served
 
 SCREENSHOTS = Path(__file__).parents[2] / "_build" / "screenshots"
@@ -32,13 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@dataclass
-class Visit:
-    """A page that is open, and what went wrong on it."""
-
-    page: Page
-    problems: list[str] = field(default_factory=list)
-    other_hosts: set[str] = field(default_factory=set)
+class Visit(pages.Visit):
+    """A page of the app that is open, and what went wrong on it."""
 
     def ask(self, sentence: str) -> None:
         """Type a sentence, as one does."""
@@ -71,22 +66,8 @@ def enter(browser: Browser, server: Served) -> Iterator[Enter]:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         visit = Visit(context.new_page())
-
-        def answer(route: Route) -> None:
-            if route.request.url.startswith((server.address, "data:", "blob:")):
-                route.continue_()
-            else:
-                visit.other_hosts.add(route.request.url)
-                route.abort()
-
-        def note(message: ConsoleMessage) -> None:
-            if message.type == "error":
-                visit.problems.append(message.text)
-
+        pages.watch(visit, server.address)
         note_host = visit.other_hosts.add
-        context.route("**/*", answer)
-        visit.page.on("console", note)
-        visit.page.on("pageerror", lambda error: visit.problems.append(str(error)))
         visit.page.on("websocket", lambda line: None if line.url.startswith(server.socket) else note_host(line.url))
         visit.page.goto(server.page, timeout=SLOW)
         expect(visit.status).to_contain_text("Answered in", timeout=SLOW)

@@ -58,7 +58,7 @@ class Page {
       side: "image", ...this.wanted.state,
     };
     this.status = element("p", { class: "refam-engine-status", role: "status" });
-    this.link = element("button", { type: "button", class: "refam-engine-button", click: () => this.copyLink() }, LINK);
+    this.link = element("button", { type: "button", class: "refam-button refam-engine-link", click: () => this.copyLink() }, LINK);
     this.views = this.createViews();
     const { gallery: scenes, drawing, sentence, pictures, magnets, tokens } = this.views;
     const [above, below] = [[scenes, drawing, sentence], [pictures, magnets, tokens]];

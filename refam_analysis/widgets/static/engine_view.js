@@ -18,7 +18,7 @@ export function megabytes(bytes) {
 /** The offer to load the model. update: phase: "offer", "loading", "starting", "ready", "off"; share; text; bytes. */
 export function createOffer({ onLoad }) {
   const text = element("p", { class: "refam-engine-text" });
-  const button = element("button", { type: "button", class: "refam-engine-main-button", click: onLoad });
+  const button = element("button", { type: "button", class: "refam-button refam-engine-main", click: onLoad });
   const bar = element("progress", { max: "1", value: "0", "aria-label": "Loading the model" });
   const whole = element("div", { class: "refam-engine-offer" }, text, button, bar);
   function update({ phase, text: said, bytes, share = 0 }) {
@@ -70,7 +70,7 @@ export function createGallery({ sheet, columns, names, onChoose }) {
 /** A scene drawn anew. update: number: of objects; seed: of the scene that is shown, or null; on: whether it can be. */
 export function createDrawing({ onDraw, onNumber }) {
   const slider = createSlider({ label: "Objects", onChange: onNumber });
-  const button = element("button", { type: "button", class: "refam-engine-button", click: onDraw }, "Draw a new scene");
+  const button = element("button", { type: "button", class: "refam-button refam-engine-link", click: onDraw }, "Draw a new scene");
   const said = element("span", { class: "refam-line" });
   const whole = element("div", { class: "refam-engine-drawing" }, slider.element, button, said);
   function update({ number, seed, on }) {
@@ -84,10 +84,10 @@ export function createDrawing({ onDraw, onNumber }) {
 /** The sentence. update: text, suggestions, typing: whether one can be typed; the field is left alone while in use. */
 export function createSentence({ onType, onSubmit, onSuggestion }) {
   const input = element("input", {
-    type: "text", id: "refam-engine-sentence", autocomplete: "off", spellcheck: "false", maxlength: "400",
+    type: "text", id: "refam-engine-sentence", class: "refam-box", autocomplete: "off", spellcheck: "false", maxlength: "400",
     placeholder: "the red circle on the left", input: () => onType(input.value),
   });
-  const button = element("button", { type: "submit", class: "refam-engine-main-button" }, "Find it");
+  const button = element("button", { type: "submit", class: "refam-button refam-engine-main" }, "Find it");
   const form = element(
     "form", { class: "refam-engine-sentence", submit: (event) => { event.preventDefault(); onSubmit(input.value); } },
     element("label", { for: input.id, class: "refam-label" }, "What to look for"),
@@ -103,7 +103,7 @@ export function createSentence({ onType, onSubmit, onSuggestion }) {
       onSuggestion(words);
     };
     const chip = (words) => element(
-      "button", { type: "button", class: "refam-engine-chip", click: () => use(words) }, words,
+      "button", { type: "button", class: "refam-button refam-engine-chip", click: () => use(words) }, words,
     );
     if (chips.dataset.made === JSON.stringify(suggestions)) return;
     chips.dataset.made = JSON.stringify(suggestions);

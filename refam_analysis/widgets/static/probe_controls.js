@@ -20,7 +20,7 @@ let number = 0;
 function createInput({ label, type = "text", attributes = {}, onInput }) {
   number += 1;
   const id = `refam-probe-${number}`;
-  const input = element("input", { id, type, autocomplete: "off", spellcheck: "false", ...attributes });
+  const input = element("input", { id, type, class: "refam-box", autocomplete: "off", spellcheck: "false", ...attributes });
   input.addEventListener("input", () => onInput(input.value));
   const whole = element("div", { class: "refam-field" }, element("label", { for: id, class: "refam-label" }, label), input);
   const update = (value) => {
@@ -60,7 +60,7 @@ function createPicturePart({ onChoose, onUpload, onOpen, onRefuse }) {
   const objects = createSlider({ label: "Objects", onChange: rested((value) => scene({ objects: value })) });
   const occlusion = createSlider({ label: "May overlap", onChange: rested((value) => scene({ occlusion: value / 4 })) });
   const shared = createSwitch({ label: "Two share colour or shape", onChange: (on) => scene({ shared_attribute: on }) });
-  const file = element("input", { type: "file", accept: TYPES.join(","), class: "refam-file", "aria-label": "Picture file" });
+  const file = element("input", { type: "file", accept: TYPES.join(","), class: "refam-box refam-file", "aria-label": "Picture file" });
   file.addEventListener("change", async () => {
     const [chosen] = file.files;
     if (!chosen) return;
@@ -130,7 +130,7 @@ function createSentencePart({ onChoose }) {
       offers.replaceChildren(...offered.expressions.map((text) => button(text, () => {
         sentence.input.value = text;
         onChoose({ expression: text });
-      }, { class: "refam-offer" })));
+      }, { class: "refam-button refam-offer" })));
       made = wanted;
     }
     stop.update({ on: chosen.stop_words });
