@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 
+__all__ = ["RefamError"]
+
 REFUSED = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
     errno.ENFILE,
@@ -53,5 +55,12 @@ def _is_memory(error: BaseException) -> bool:
         return True
     said = str(error)
     return isinstance(error, RuntimeError) and any(
-        words in said for words in ("can't allocate memory", "out of memory", "bad_alloc", "can't start new thread")
+        words in said
+        for words in (
+            "can't allocate memory",
+            "out of memory",
+            "bad_alloc",
+            "can't start new thread",
+            "could not create a primitive",
+        )
     )

@@ -24,9 +24,14 @@ _SEAL = "crc32"
 
 
 class NotWrittenError(RefamError, OSError):
-    """The system refuses to write a file: no room, no permission, a broken disk."""
+    """The system refuses to write a file: no room, no permission, a broken disk.
+
+    Attributes:
+        reason: what the system said.
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
         super().__init__(
             f"{str(path)!r} cannot be written: {reason}. What was finished before is kept: free some room, or whatever "
             "else is in the way, and start again."
@@ -227,8 +232,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     import pyarrow.parquet as pq
 
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    columns = json.dumps([[field.name, str(field.type)] for field in arrow.schema])
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), "refam_columns": columns})
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _SEAL: _columns_checksum(arrow.schema)})
     with written_whole(path) as place:
         pq.write_table(arrow, place, write_page_checksum=True)
 
@@ -248,14 +252,15 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             arrow = file.read()
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        table = arrow.to_pandas()
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError) as error:
         if _is_not_damage(error):
             raise
         raise DamagedFileError(path, str(error).rstrip(".")) from error
-    columns = json.dumps([[field.name, str(field.type)] for field in arrow.schema]).encode()
-    if (arrow.schema.metadata or {}).get(b"refam_columns", columns) != columns:
+    found = _columns_checksum(arrow.schema)
+    if (arrow.schema.metadata or {}).get(_SEAL.encode(), found.encode()) != found.encode():
         raise DamagedFileError(path, "its columns are not those that were written")
-    return arrow.to_pandas()
+    return table
 
 
 def kept_table(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -325,6 +330,8 @@ def file_checksum(path: Path) -> str:
 
 def _refusal(error: Exception) -> str | None:
     """Why the system would not write, from its own error or from that of a library; None for anything else."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][-1])  # of the first file of a folder that was copied
     if isinstance(error, OSError):
         # NumPy and PyArrow lose the number of the error on the way.
         refused = error.errno is None or error.errno in REFUSED
@@ -365,11 +372,17 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         return None
 
 
+def _columns_checksum(schema: Any) -> str:
+    """Of what the checksums of pages leave out: names, types, and what pandas says of them."""
+    columns = [[field.name, str(field.type)] for field in schema]
+    return f"{zlib.crc32(json.dumps(columns).encode() + (schema.metadata or {}).get(b'pandas', b'')):08x}"
+
+
 def _tensors_checksum(tensors: Mapping[str, Tensor], state: str) -> str:
     import torch
 
     total = zlib.crc32(state.encode())
     for name, value in sorted(tensors.items()):
         total = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), total)
-        total = zlib.crc32(value.contiguous().reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(value.contiguous().reshape(-1).view(torch.uint8).numpy().data, total)
     return f"{total:08x}"

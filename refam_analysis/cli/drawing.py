@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refam_analysis.cli.options import OutputError
+from refam_analysis.cli.options import OutputError, written_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +37,8 @@ def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
     """Write a mask as a black and white picture."""
     from PIL import Image
 
-    try:
-        Image.fromarray(mask.astype("uint8") * 255).save(path)
-    except OSError as error:
-        raise OutputError(path, str(error)) from error
+    with written_output(path) as place:
+        Image.fromarray(mask.astype("uint8") * 255).save(place, Image.registered_extensions()[path.suffix.lower()])
 
 
 def draw_overlay(result: SegmentationResult, path: Path) -> None:
@@ -89,6 +87,7 @@ def drawn_figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
         figure = Figure(figsize=size)
         yield figure
         try:
-            figure.savefig(path)
-        except (OSError, ValueError) as error:
+            with written_output(path) as place:
+                figure.savefig(place, format=path.suffix.removeprefix(".") or None)
+        except ValueError as error:
             raise OutputError(path, str(error)) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from refam_analysis.cli.options import MAGNETS, GasOption, MagnetsOption, ModelOption, OutputError, SeedOption
+from refam_analysis.cli.options import MAGNETS, GasOption, MagnetsOption, ModelOption, SeedOption, written_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,12 +137,9 @@ def _say(title: str, text: str) -> None:
 
 
 def _write_tables(place: Path, tables: dict[str, pd.DataFrame]) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            table.to_csv(place / f"{name}.csv", index=False)
-    except OSError as error:
-        raise OutputError(place, str(error)) from error
+    for name, table in tables.items():
+        with written_output(place / f"{name}.csv") as file:
+            table.to_csv(file, index=False)
 
 
 def _draw(place: Path, tables: dict[str, pd.DataFrame]) -> None:

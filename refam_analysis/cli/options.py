@@ -10,26 +10,46 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from refam_analysis.errors import RefamError
+from refam_analysis.errors import told
+from refam_analysis.files import NotWrittenError, told_when_refused, written_whole
 from refam_analysis.prompts.magnets import DEFAULT_MAGNETS
 
 
-class OutputError(RefamError, OSError):
-    """A file that should be written cannot be."""
+class OutputError(NotWrittenError):
+    """A file that a command should write cannot be."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{str(path)!r} cannot be written: {reason}. Give another path.")
+        self.reason = reason
+        OSError.__init__(self, f"{str(path)!r} cannot be written: {reason}. Give another path.")
+
+
+@contextmanager
+def written_output(path: Path) -> Iterator[Path]:
+    """A place to write to, which becomes the file of a command at the end of the block, in a folder that is made.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    try:
+        with told_when_refused(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as place:
+            yield place
+    except NotWrittenError as error:
+        raise OutputError(path, error.reason) from error
 
 
 class Commands(TyperGroup):
     """Tells what was wrong with the input in one sentence, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command, and end with status 1 on an error of ours."""
+        """Run a command, and end with status 1 on an error that a sentence tells: of ours, of memory, of the disk."""
         try:
             return super().invoke(ctx)
-        except RefamError as error:
-            typer.echo(f"Error: {error}", err=True)
+        except Exception as error:
+            if (sentence := told(error)) is None:
+                raise
+            typer.echo(f"Error: {sentence}", err=True)
             raise typer.Exit(1) from None
 
 
@@ -39,6 +59,9 @@ ModelOption = Annotated[
     str, typer.Option(help='"embedded", a name on the model hub, or a folder.', envvar="REFAM_MODEL")
 ]
 MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
+StyleOption = Annotated[
+    Literal["plain", "rich"] | None, typer.Option(help="Of the scenes; those that the model knows by default.")
+]
 SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
 SizeOption = Annotated[tuple[int, int] | None, typer.Option(help="Height and width; the model's own by default.")]
 KeepOption = Annotated[list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")]

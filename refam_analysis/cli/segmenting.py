@@ -21,6 +21,7 @@ from refam_analysis.cli.options import (
     OutputError,
     SeedOption,
     progress,
+    written_output,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +115,5 @@ def segment_batch(
 def write_json(result: SegmentationResult, path: Path) -> None:
     """Write every intermediate, see ``SegmentationResult.to_dict``."""
     text = json.dumps(result.to_dict(), allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(path, str(error)) from error
+    with written_output(path) as place:
+        place.write_text(text + "\n", encoding="utf-8")

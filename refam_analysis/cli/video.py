@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from refam_analysis.cli.heatmap_options import MaskChoiceOption, chosen_reading, reads_heatmaps
-from refam_analysis.cli.options import MAGNETS, ExpressionOption, MagnetsOption, ModelOption, OutputError, SeedOption
+from refam_analysis.cli.options import (
+    MAGNETS,
+    ExpressionOption,
+    MagnetsOption,
+    ModelOption,
+    OutputError,
+    SeedOption,
+    written_output,
+)
 from refam_analysis.cli.segmenting import SegmenterOption
 
 
@@ -63,8 +71,5 @@ def segment_video(
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(path, str(error)) from error
+    with written_output(path) as place:
+        place.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

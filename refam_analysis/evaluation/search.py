@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.grounding import Hits, NoItemsError, hits
 from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.files import kept_table, read_json, told_when_refused, write_json
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording
@@ -233,23 +234,17 @@ class _Store:
             return
         about = self.folder / "search.json"
         if about.is_file():
-            there = json.loads(about.read_text(encoding="utf-8"))
+            there = read_json(about)
             names = {*there, *self.description}
             if differing := sorted(name for name in names if there.get(name) != self.description.get(name)):
                 raise SearchFolderError(self.folder, differing)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about.write_text(json.dumps(self.description, indent=2) + "\n", encoding="utf-8")
+        with told_when_refused(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(about, self.description)
 
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The part with this name: read if it is finished, otherwise made and written, all or nothing."""
-        if self.folder is None:
-            return make()
-        path = self.folder / f"{name}.parquet"
-        if not path.is_file():
-            partial_path = path.with_suffix(".partial")
-            make().to_parquet(partial_path)
-            partial_path.replace(path)
-        return pd.read_parquet(path)
+        """The part with this name: read if it is finished and whole, otherwise made and written, all or nothing."""
+        return make() if self.folder is None else kept_table(self.folder / f"{name}.parquet", make)
 
 
 def _part(noise_level: float, gas: Gas) -> str:

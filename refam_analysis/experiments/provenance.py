@@ -24,6 +24,14 @@ from typing import Any
 import pandas as pd
 
 from refam_analysis.errors import RefamError
+from refam_analysis.files import (
+    DamagedFileError,
+    kept_table,
+    put_back,
+    read_json,
+    write_json,
+    written_folder,
+)
 
 ROOT = Path(__file__).parents[2]
 """The checkout that the package runs from."""
@@ -69,6 +77,7 @@ class Provenance:
         machine: model of the processor and number of its cores.
         date: when it was finished, ISO 8601 in UTC.
         seconds: how long it took, without earlier runs that it went on from.
+        tables: sha256 of every table's file, by name; empty where it was written before these were noted.
     """
 
     command: str
@@ -80,6 +89,7 @@ class Provenance:
     machine: dict[str, Any]
     date: str
     seconds: float
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,18 +167,12 @@ def write_result(
         provenance: how they came about.
         results: the folder of all results.
     """
-    partial, old = (results / f".{name}.{state}" for state in ("partial", "old"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for table, rows in tables.items():
-        rows.to_parquet(partial / f"{table}.parquet", index=False)
-    about = json.dumps(dataclasses.asdict(provenance), indent=2)
-    (partial / _ABOUT).write_text(about + "\n", encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if (results / name).exists():
-        (results / name).replace(old)
-    partial.replace(results / name)
-    shutil.rmtree(old, ignore_errors=True)
+    with written_folder(results / name) as place:
+        for table, rows in tables.items():
+            rows.to_parquet(place / f"{table}.parquet", index=False)
+        sums = {table: _sha256(place / f"{table}.parquet") for table in tables}
+        provenance = dataclasses.replace(provenance, tables=sums)
+        write_json(place / _ABOUT, dataclasses.asdict(provenance))
     return Result(name, dict(tables), provenance)
 
 
@@ -186,6 +190,7 @@ def load_result(name: str, *, results: Path = RESULTS, weights: Path = SHIPPED_W
     Raises:
         NoResultError: there is no such result.
         StaleResultError: a weights file that it was made with has changed or is gone.
+        DamagedFileError: a table, or what is said of it, is not what was written.
 
     >>> load_result("cats")
     Traceback (most recent call last):
@@ -193,9 +198,13 @@ def load_result(name: str, *, results: Path = RESULTS, weights: Path = SHIPPED_W
     refam_analysis.experiments.provenance.NoResultError: There is no result 'cats' in ...
     """
     folder = results / name
+    put_back(folder)
     if not (folder / _ABOUT).is_file():
         raise NoResultError(name, results)
-    provenance = Provenance(**json.loads((folder / _ABOUT).read_text(encoding="utf-8")))
+    try:
+        provenance = Provenance(**read_json(folder / _ABOUT))
+    except TypeError as error:
+        raise DamagedFileError(folder / _ABOUT, str(error)) from error
     changed = [
         file
         for file, digest in provenance.weights.items()
@@ -203,6 +212,10 @@ def load_result(name: str, *, results: Path = RESULTS, weights: Path = SHIPPED_W
     ]
     if changed:
         raise StaleResultError(name, changed, provenance.command)
+    for table, digest in provenance.tables.items():
+        path = folder / f"{table}.parquet"
+        if not path.is_file() or _sha256(path) != digest:
+            raise DamagedFileError(path, "it is not there, or its sha256 is not the one in its provenance")
     return Result(name, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}, provenance)
 
 
@@ -220,14 +233,8 @@ class Parts:
         self.folder = folder / f"{name}-{digest[:12]}"
 
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The part with this name: read if it is finished, otherwise made and written, all or nothing."""
-        path = self.folder / f"{name}.parquet"
-        if not path.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            make().to_parquet(partial, index=False)
-            partial.replace(path)
-        return pd.read_parquet(path)
+        """The part with this name: read if it is finished and whole, otherwise made and written, all or nothing."""
+        return kept_table(self.folder / f"{name}.parquet", make)
 
     def forget(self) -> None:
         """Delete the parts: the result is written."""

@@ -1,7 +1,8 @@
 """Many sentences about many pictures, from a table: grouped by picture, and gone on with after an interruption.
 
-A finished item is a mask on disk and a line of a log, in this order, so that what the log tells is whole. The table of
-results is made of the log at the end. How one picture is segmented is in :mod:`refam_analysis.segmentation.pipeline`.
+A finished item is a mask on disk and a line of a log, in this order, so that what the log tells is whole. What a line
+says has a checksum, and so has each file that it names: what does not fit them is computed again. The table of results
+is made of the log at the end. How one picture is segmented is in :mod:`refam_analysis.segmentation.pipeline`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from refam_analysis.errors import RefamError
-from refam_analysis.files import written_whole
+from refam_analysis.files import (
+    DamagedFileError,
+    NotWrittenError,
+    add_entry,
+    file_checksum,
+    read_entries,
+    read_json,
+    told_when_refused,
+    write_entries,
+    write_json,
+    written_whole,
+)
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.fingerprint import weights_fingerprint
 from refam_analysis.models.images import UnreadableImageError
@@ -118,6 +130,8 @@ def segment_rows(
     Raises:
         BatchRowError: a row cannot be answered; finished ones stay.
         OtherBatchError: the folder holds a batch of another model or with other options.
+        DamagedFileError: what the folder says of its batch is not what was written.
+        NotWrittenError: the system refuses to write.
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
     """
     folder, extras = Path(out), extras or {}
@@ -135,6 +149,8 @@ def segment_rows(
                 for item, entry in work.answers(items):
                     log.add(item.key, entry)
                     bar.update()
+            except NotWrittenError:
+                raise  # it is not the row that is bad
             except RefamError as error:
                 failed = {item.key for item in items} - log.finished.keys()
                 bad += [BadRow(row, str(error)) for row, item in good if item.key in failed]
@@ -170,13 +186,15 @@ class _Work:
         asked = json.loads(json.dumps(asked))
         about = self.folder / ABOUT
         if about.is_file():
-            there = json.loads(about.read_text(encoding="utf-8"))
+            there = read_json(about)
             if differing := sorted(name for name in {*there, *asked} if there.get(name) != asked.get(name)):
                 raise OtherBatchError(self.folder, differing)
+        elif (self.folder / LOG).is_file():
+            raise DamagedFileError(about, "it is gone, and with it what the masks beside it follow from")
         for name in (MASKS, *self.extras):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        with written_whole(about) as place:
-            place.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+            with told_when_refused(self.folder / name):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        write_json(about, asked)
 
     def answers(self, items: Sequence[_Item]) -> Iterator[tuple[_Item, dict[str, Any]]]:
         """Segment sentences about one picture, with the same magnets, and write what came of each."""
@@ -196,9 +214,12 @@ class _Work:
         mask, chosen = Path(MASKS) / f"{name}.png", result.stages["chosen"]
         with written_whole(self.folder / mask) as place:
             Image.fromarray(result.mask).save(place, format="png")
+        files = [mask.as_posix()]
         for folder, (ending, write) in self.extras.items():
-            write(result, self.folder / folder / f"{name}{ending}")
+            files.append(f"{folder}/{name}{ending}")
+            write(result, self.folder / files[-1])
         return {
+            "files": {file: file_checksum(self.folder / file) for file in files},
             "magnets": " ".join(result.stages["prompt"].magnets),
             "mask": mask.as_posix(),
             "x": result.point[0],
@@ -210,24 +231,28 @@ class _Work:
 
 
 class _Log:
-    """The finished items, a line each. A line that a kill has cut is dropped: its item is computed again."""
+    """The finished items, a line each. One that is damaged, or whose files are, is dropped and computed again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.finished: dict[str, dict[str, Any]] = {}
-        whole = path.read_bytes() if path.exists() else b""
-        lines = whole[: whole.rfind(b"\n") + 1]
-        if lines != whole:
-            with written_whole(path) as place:
-                place.write_bytes(lines)
-        for line in lines.splitlines():
-            entry = json.loads(line)
-            self.finished[entry.pop("key")] = entry
+        lines = read_entries(path)
+        kept = [line for line in lines if line is not None and self._is_whole(line)]
+        if kept != lines:
+            write_entries(path, kept)
+        for line in kept:
+            self.finished[line.pop("key")] = line
 
     def add(self, key: str, entry: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **entry}) + "\n")
+        add_entry(self.path, {"key": key, **entry})
         self.finished[key] = entry
+
+    def answer(self, key: str) -> dict[str, Any]:
+        """What the table of results says of a finished item."""
+        return {name: value for name, value in self.finished[key].items() if name != "files"}
+
+    def _is_whole(self, line: Mapping[str, Any]) -> bool:
+        return all(file_checksum(self.path.parent / name) == found for name, found in line["files"].items())
 
 
 def _sorted_out(
@@ -264,7 +289,7 @@ def _digest(image: Path) -> str:
 def _report(folder: Path, good: Sequence[tuple[BatchRow, _Item]], bad: Sequence[BadRow], log: _Log) -> BatchReport:
     """The tables, written and returned; rows in the order of the table."""
     answered = [
-        {"row": row.row, "image": str(row.image), "expression": row.expression, **log.finished[item.key]}
+        {"row": row.row, "image": str(row.image), "expression": row.expression, **log.answer(item.key)}
         for row, item in good
         if item.key in log.finished
     ]

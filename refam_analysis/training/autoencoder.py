@@ -8,7 +8,6 @@ unit spread, and a little noise on the latents that makes near latents decode to
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +20,18 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from refam_analysis.files import written_folder
 from refam_analysis.scenes import SceneOptions, Scenes, render
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.training.checkpoints import append_command, append_log, load_checkpoint, save_checkpoint
+from refam_analysis.training.checkpoints import (
+    append_command,
+    append_log,
+    load_checkpoint,
+    restore_training,
+    save_checkpoint,
+    steps_until,
+    training_tensors,
+)
 
 LATENT_CHANNELS = 4
 _LATENT_NOISE = 0.05
@@ -134,31 +142,34 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
     done = 0
     if (found := load_checkpoint(out, "autoencoder")) is not None:
-        model.load_state_dict(found[0])
+        restore_training(found[0], model, None, optimizer)
         done = int(found[1]["step"])
     source = SOURCES[style]
-    end = time.monotonic() + 60 * minutes
-    progress = tqdm(range(done, steps), initial=done, total=steps, desc="autoencoder", unit="step")
-    for step in progress:
-        if time.monotonic() > end:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
-        images = source.batch(step, batch, size, seed)
-        noise = torch.randn(len(images), latent_channels, _CROP // 4, _CROP // 4)
-        error, moments = loss(model, images, noise, hue=source.hue)
-        optimizer.zero_grad(set_to_none=True)
-        (error + 0.05 * moments).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        done = step + 1
-        if done % 100 == 0:
-            append_log(out, {"model": "autoencoder", "step": done, "loss": error.item(), "moments": moments.item()})
-            progress.set_postfix(loss=f"{error.item():.4f}")
-            save_checkpoint(out, "autoencoder", dict(model.state_dict()), {"step": done})
-    save_checkpoint(out, "autoencoder", dict(model.state_dict()), {"step": done})
+    progress = tqdm(total=steps, initial=done, desc="autoencoder", unit="step")
+    with steps_until(minutes) as watch, progress:
+        while done < steps and not watch.over:
+            for group in optimizer.param_groups:
+                group["lr"] = 2e-3 * min(1.0, (done + 1) / 100) * max(0.02, 1 - done / steps)
+            images = source.batch(done, batch, size, seed)
+            noise = torch.randn(len(images), latent_channels, _CROP // 4, _CROP // 4)
+            error, moments = loss(model, images, noise, hue=source.hue)
+            optimizer.zero_grad(set_to_none=True)
+            (error + 0.05 * moments).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            done += 1
+            progress.update()
+            if done % 100 == 0:
+                append_log(out, {"model": "autoencoder", "step": done, "loss": error.item(), "moments": moments.item()})
+                progress.set_postfix(loss=f"{error.item():.4f}")
+            if watch.is_due():
+                save_checkpoint(out, "autoencoder", training_tensors(model, None, optimizer), {"step": done})
+        save_checkpoint(out, "autoencoder", training_tensors(model, None, optimizer), {"step": done})
+    if watch.stopped:
+        raise KeyboardInterrupt
     _standardise(model, pictures(10**6, 256, size, source.options))
-    model.eval().save_pretrained(out / "vae")
+    with written_folder(out / "vae") as place:
+        model.eval().save_pretrained(place)
     return model
 
 

@@ -10,6 +10,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from refam_analysis.files import DamagedFileError, file_checksum, read_json, write_json, written_whole
 from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, describe_rich, render
 from refam_analysis.scenes.sampling import Style
 
@@ -62,8 +63,11 @@ class LatentScenes:
         self.scenes = training_scenes(number, size, style)
         self.describe = describe_rich if style == "rich" else describe
         path = folder / f"latents-{'rich-' if style == 'rich' else ''}{size}-{number}.npy"
-        if not path.exists():
+        # The sum lies beside the cache, and after it: what has none, or another, is made again.
+        sums = path.with_suffix(".json")
+        if not _is_whole(path, sums):
             self._encode(path, vae, size, device)
+            write_json(sums, {"latents": file_checksum(path)})
         self.latents = np.load(path, mmap_mode="r")
 
     @torch.inference_mode()
@@ -74,9 +78,8 @@ class LatentScenes:
             images = render(self.scenes[start : start + _CHUNK], size=size, device=device).images * 2 - 1
             latents = (vae.encoder(images) - vae.config.shift_factor) * vae.config.scaling_factor
             parts.append(latents.half().cpu().numpy())
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(parts))
-        partial.replace(path)
+        with written_whole(path) as place, place.open("wb") as file:
+            np.save(file, np.concatenate(parts))
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -86,6 +89,14 @@ class LatentScenes:
         chosen = rng.integers(len(self), size=number)
         latents = torch.from_numpy(self.latents[np.sort(chosen)].astype(np.float32))
         return latents, [self.describe(self.scenes[i], rng) for i in np.sort(chosen)]
+
+
+def _is_whole(path: Path, sums: Path) -> bool:
+    """Whether a file is there, with the checksum that lies beside it."""
+    try:
+        return path.is_file() and read_json(sums) == {"latents": file_checksum(path)}
+    except (FileNotFoundError, DamagedFileError):
+        return False
 
 
 def strew(caption: str, words: list[str], rng: np.random.Generator, *, probability: float = 0.1) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from refam_analysis.training.checkpoints import (
     load_checkpoint,
     restore_training,
     save_checkpoint,
+    steps_until,
     training_tensors,
     update_average,
 )
@@ -181,12 +182,15 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint from which the next run goes on."""
         tensors = training_tensors(self.model, self.average, self.optimizer)
-        save_checkpoint(self.out, "dit", tensors, {"step": self.step, "samples": self.samples, "seed": self.seed})
+        save_checkpoint(self.out, "dit", tensors, {**self._state(), "seed": self.seed})
 
     def put_aside(self) -> None:
         """Write the averaged weights of this step, which later checkpoints do not replace."""
         tensors = {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        save_checkpoint(self.out, f"dit-{self.step}", tensors, {"step": self.step, "samples": self.samples})
+        save_checkpoint(self.out, f"dit-{self.step}", tensors, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {"step": self.step, "samples": self.samples, "style": self.style}
 
     def token_ids(self, captions: list[str]) -> Tensor:
         """Ids (caption, 32), padded, and cut where a caption is too long."""
@@ -234,17 +238,16 @@ class Trainer:
         probe_every: int = 0,
         keep: Collection[int] = (),
     ) -> None:
-        """Train until ``steps`` or ``minutes`` are over; a checkpoint every three minutes and at the end.
+        """Train until ``steps`` or ``minutes`` are over, or Ctrl-C; a checkpoint every three minutes and at the end.
 
         ``until`` stops at an earlier step, from which a later run goes on in the same schedule. What ``probe`` gives is
         logged every ``probe_every`` steps; 0 is never. At the steps of ``keep`` the averaged weights are put aside.
         """
-        end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
-        logged = time.monotonic()
+        recent, logged = [], time.monotonic()
         progress = tqdm(total=steps, initial=self.step, desc="transformer", unit="step", mininterval=5)
         started, first = time.monotonic(), self.samples
-        try:
-            while self.step < min(steps, until or steps) and time.monotonic() < end:
+        with steps_until(minutes) as watch, progress:
+            while self.step < min(steps, until or steps) and not watch.over:
                 recent.append(self.update(data, batch, steps))
                 progress.update()
                 if not math.isfinite(recent[-1]):
@@ -261,12 +264,11 @@ class Trainer:
                     append_log(self.out, {"model": "dit", "step": self.step, "samples": self.samples, **probe()})
                 if self.step in keep:
                     self.put_aside()
-                if time.monotonic() - saved > 180:
+                if watch.is_due():
                     self.save()
-                    saved = time.monotonic()
-        finally:
             self.save()
-            progress.close()
+        if watch.stopped:
+            raise KeyboardInterrupt
 
 
 def main(

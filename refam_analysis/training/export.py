@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import torch
 import typer
 from diffusers import AutoencoderTiny, FluxPipeline
+from torch import Tensor
 
+from refam_analysis.files import put_back, written_folder
 from refam_analysis.training.assembly import GUIDANCE, IMAGE_SIZE, STEPS, as_pipeline
 from refam_analysis.training.checkpoints import load_checkpoint
 from refam_analysis.training.dit import CONFIGURATIONS, TrainedParts
@@ -37,16 +39,10 @@ def assemble(run: Path, configuration: str, *, step: int | None = None) -> FluxP
     Raises:
         FileNotFoundError: the run has no such checkpoint.
     """
-    found = load_checkpoint(run, "dit" if step is None else f"dit-{step}")
-    if found is None and step is not None:
-        raise FileNotFoundError(f"{run} holds no weights of step {step}: train with --keep {step}.")
-    if found is None:
-        raise FileNotFoundError(
-            f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first."
-        )
+    tensors, _ = _checkpoint(run, step)
     t5, clip = load_tokenizers(run)
     parts = TrainedParts(CONFIGURATIONS[configuration], t5, clip)
-    parts.load_state_dict({k.removeprefix("average."): v for k, v in found[0].items() if k.startswith("average.")})
+    parts.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
     share_case(parts.t5, t5)
     return as_pipeline(
         parts.transformer,
@@ -58,10 +54,23 @@ def assemble(run: Path, configuration: str, *, step: int | None = None) -> FluxP
     )
 
 
+def _checkpoint(run: Path, step: int | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    found = load_checkpoint(run, "dit" if step is None else f"dit-{step}")
+    if found is None and step is not None:
+        raise FileNotFoundError(f"{run} holds no weights of step {step}: train with --keep {step}.")
+    if found is None:
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint: run python -m refam_analysis.training.dit --out {run} first."
+        )
+    return found
+
+
 def export(
     run: Path, out: Path, *, configuration: str, step: int | None = None, grounding: dict[str, Any] | None = None
 ) -> None:
     """Write the folder that ``FluxPipeline.from_pretrained`` and ``ra.load_model`` read.
+
+    Its ``refam.json`` says which scenes the model was trained on, unless they were plain.
 
     Args:
         run: the training's working folder.
@@ -71,18 +80,19 @@ def export(
         grounding: the heatmap settings that a search on validation scenes chose; those of the earlier export are
             kept when left out.
     """
+    put_back(out)
     earlier = out / "refam.json"
     if grounding is None and earlier.exists():
         grounding = json.loads(earlier.read_text()).get("grounding")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    assemble(run, configuration, step=step).to(dtype=_HALF).save_pretrained(partial)
-    settings = DEFAULTS | ({"grounding": grounding} if grounding else {})
-    (partial / "refam.json").write_text(json.dumps(settings, indent=2) + "\n")
-    if (card := out / "README.md").exists():
-        shutil.copy(card, partial / "README.md")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.replace(out)
+    pipeline = assemble(run, configuration, step=step).to(dtype=_HALF)
+    style = _checkpoint(run, step)[1].get("style", "plain")
+    said = {"scenes": style if style != "plain" else None, "grounding": grounding}
+    settings = DEFAULTS | {name: value for name, value in said.items() if value}
+    with written_folder(out) as place:
+        pipeline.save_pretrained(place)
+        (place / "refam.json").write_text(json.dumps(settings, indent=2) + "\n")
+        if (card := out / "README.md").exists():
+            shutil.copy(card, place / "README.md")
 
 
 def main(

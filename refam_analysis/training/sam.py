@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 import torch
 import typer
 from segment_anything.modeling import Sam
@@ -22,6 +21,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from refam_analysis.evaluation.clicks import (
+    CLICKED_OBJECTS,
     click_accuracy,
     click_summary,
     draw_clicks,
@@ -37,13 +37,14 @@ from refam_analysis.training.checkpoints import (
     load_checkpoint,
     restore_training,
     save_checkpoint,
+    steps_until,
     training_tensors,
     update_average,
 )
 
 OPTIONS: dict[Style, SceneOptions] = {
-    "plain": SceneOptions(objects=(1, 4), occlusion=0.3),
-    "rich": SceneOptions(objects=(2, 6), occlusion=0.5, style="rich"),
+    "plain": SceneOptions(objects=CLICKED_OBJECTS["plain"], occlusion=0.3),
+    "rich": SceneOptions(objects=CLICKED_OBJECTS["rich"], occlusion=0.5, style="rich"),
 }
 """Which scenes are clicked, by their style."""
 
@@ -82,11 +83,10 @@ def train(
         restore_training(found[0], model, average, optimizer)
         step = int(found[1]["step"])
     split = Scenes("train", length=10**9, size=config.image_size, options=OPTIONS[style], kinds=())
-    end, saved, recent = time.monotonic() + 60 * minutes, time.monotonic(), []
-    logged = time.monotonic()
+    recent, logged = [], time.monotonic()
     progress = tqdm(total=steps, initial=step, desc="segmenter", unit="step", mininterval=5)
-    try:
-        while step < steps and time.monotonic() < end:
+    with steps_until(minutes) as watch, progress:
+        while step < steps and not watch.over:
             rng = np.random.default_rng([seed, step])
             scenes = [split.draw(step * batch + i)[0] for i in range(batch)]
             clicks = draw_clicks(scenes, rng, config.image_size)
@@ -107,12 +107,11 @@ def train(
                 logged = time.monotonic()
                 progress.set_postfix(loss=f"{np.mean(recent):.4f}")
                 recent.clear()
-            if time.monotonic() - saved > 180:
+            if watch.is_due():
                 save_checkpoint(out, "sam", training_tensors(model, average, optimizer), {"step": step, "seed": seed})
-                saved = time.monotonic()
-    finally:
         save_checkpoint(out, "sam", training_tensors(model, average, optimizer), {"step": step, "seed": seed})
-        progress.close()
+    if watch.stopped:
+        raise KeyboardInterrupt
     return average
 
 
@@ -130,47 +129,12 @@ def main(
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
     config = SamConfig()
     model = train(out, minutes=minutes, steps=steps, batch=batch, seed=seed, config=config, style=scenes_style)
-    if scenes_style == "rich":
-        _report_rich(out, model)
-    for occlusion in () if scenes_style == "rich" else (0.0, 0.5):
-        table = click_summary(click_accuracy(model, occlusion=occlusion)).set_index("group")
+    for occlusion in (0.0, 0.5):
+        table = click_summary(click_accuracy(model, occlusion=occlusion, style=scenes_style)).set_index("group")
         append_log(out, {"model": "sam", "occlusion": occlusion, "iou": table["iou"].round(4).to_dict()})
         print(f"Occlusion {occlusion}:\n{table.round(3).to_string()}")
     if export is not None:
-        save_embedded_sam(model, config, export)
-
-
-@torch.inference_mode()
-def rich_accuracy(model: Sam, *, scenes: int = 300, seed: int = 0) -> pd.DataFrame:
-    """One click into every object of held-out rich test scenes of 2 to 6 objects, half of which may overlap.
-
-    Args:
-        model: any square ``Sam``.
-        scenes: how many.
-        seed: of the points.
-
-    Returns:
-        A row a click: ``scene``; ``iou`` of the candidate with the highest predicted IoU; ``best`` of the three.
-    """
-    size = model.image_encoder.img_size
-    split = Scenes("test", length=scenes, size=size, options=OPTIONS["rich"], kinds=())
-    rows = []
-    for number in range(scenes):
-        clicks = draw_clicks([split.draw(number)[0]], np.random.default_rng([seed, number]), size)
-        logits, predicted = predict(model, clicks)
-        actual = intersection_over_union(logits[:, 1:] > 0, clicks.masks[:, None] > 0.5)
-        chosen = actual.gather(1, predicted[:, 1:].argmax(1, keepdim=True))[:, 0]
-        best = actual.max(1).values
-        rows += [
-            {"scene": number, "iou": one, "best": two} for one, two in zip(chosen.tolist(), best.tolist(), strict=True)
-        ]
-    return pd.DataFrame(rows)
-
-
-def _report_rich(out: Path, model: Sam) -> None:
-    table = rich_accuracy(model)
-    append_log(out, {"model": "sam", "scenes_style": "rich", **table[["iou", "best"]].mean().round(4).to_dict()})
-    print(f"{len(table)} clicks into rich scenes:\n{table[['iou', 'best']].mean().round(3).to_string()}")
+        save_embedded_sam(model, config, export, scenes=scenes_style)
 
 
 if __name__ == "__main__":

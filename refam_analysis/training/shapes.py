@@ -25,7 +25,15 @@ from refam_analysis.evaluation.shape_judge import SIDE, ShapeNetwork, shape_accu
 from refam_analysis.scenes import SceneOptions, Scenes, render
 from refam_analysis.scenes.rich_vocabulary import RICH_SHAPES
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.training.checkpoints import append_command, append_log, load_checkpoint, save_checkpoint
+from refam_analysis.training.checkpoints import (
+    append_command,
+    append_log,
+    load_checkpoint,
+    restore_training,
+    save_checkpoint,
+    steps_until,
+    training_tensors,
+)
 
 STYLES: tuple[Style, ...] = ("plain", "rich")
 _PEAK = 2e-3
@@ -95,13 +103,14 @@ def train(out: Path, *, steps: int, batch: int, seed: int) -> ShapeNetwork:
     """Train, or go on training, and return the network."""
     torch.manual_seed(seed)
     network = ShapeNetwork().train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK, weight_decay=0.05)
     step = 0
     if (found := load_checkpoint(out, "shapes")) is not None:
-        network.load_state_dict(found[0])
+        restore_training(found[0], network, None, optimizer)
         step = int(found[1]["step"])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK, weight_decay=0.05)
-    with tqdm(total=steps, initial=step, desc="judge of shapes", unit="step", mininterval=5) as progress:
-        while step < steps:
+    progress = tqdm(total=steps, initial=step, desc="judge of shapes", unit="step", mininterval=5)
+    with steps_until(math.inf) as watch, progress:
+        while step < steps and not watch.over:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pictures, shapes = batch_of_scenes(step, batch)
             for group in optimizer.param_groups:
@@ -115,8 +124,10 @@ def train(out: Path, *, steps: int, batch: int, seed: int) -> ShapeNetwork:
             if step % 100 == 0:
                 append_log(out, {"model": "shapes", "step": step, "loss": round(loss.item(), 4)})
                 progress.set_postfix(loss=f"{loss.item():.4f}")
-            if step % 500 == 0 or step == steps:
-                save_checkpoint(out, "shapes", network.state_dict(), {"step": step, "seed": seed})
+            if watch.is_due() or watch.stopped or step == steps:
+                save_checkpoint(out, "shapes", training_tensors(network, None, optimizer), {"step": step, "seed": seed})
+    if watch.stopped:
+        raise KeyboardInterrupt
     return network.eval()
 
 

@@ -24,6 +24,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
+from refam_analysis.files import written_folder
 from refam_analysis.prompts.magnets import COLOUR_WORDS
 from refam_analysis.prompts.stop_words import STOP_WORDS
 from refam_analysis.scenes import BACKGROUNDS, COLOURS, HELD_OUT_SYNONYMS, SHAPES, SIZES, caption_words
@@ -160,9 +161,10 @@ def make_clip_encoder(tokenizer: CLIPTokenizer, *, width: int = 32) -> CLIPTextM
 
 def load_tokenizers(folder: Path, style: Style = "plain") -> tuple[T5Tokenizer, CLIPTokenizer]:
     """Both tokenizers from a working folder; made for scenes of a style, and saved there, the first time."""
-    if not (folder / "tokenizer").exists():
-        make_t5_tokenizer(style).save_pretrained(folder / "tokenizer_2")
-        make_clip_tokenizer().save_pretrained(folder / "tokenizer")
+    for name, make in (("tokenizer_2", lambda: make_t5_tokenizer(style)), ("tokenizer", make_clip_tokenizer)):
+        if not (folder / name).exists():
+            with written_folder(folder / name) as place:
+                make().save_pretrained(place)
     return T5Tokenizer.from_pretrained(folder / "tokenizer_2"), CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 import refam_analysis
 from refam_analysis.experiments.provenance import weights_sha256
+from refam_analysis.files import written_folder
 from refam_analysis.weights import embedded_folder
 from refam_analysis.widgets.explorer_data import LIST, ExplorerScene, quantisation_error
 from refam_analysis.widgets.scripts import classic_source, style_source
@@ -71,13 +72,12 @@ def kept_files(cache: Path) -> Path:
     from refam_analysis.models import load_model
     from refam_analysis.widgets.explorer_list import explored
 
-    partial = cache / ".partial"
     shutil.rmtree(cache, ignore_errors=True)
     started = time.perf_counter()
-    about = write_files(explored(load_model("embedded")), partial)
-    seconds = {"seconds": round(time.perf_counter() - started, 1)}
-    (cache / "made.json").write_text(json.dumps({**about, **seconds}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(wanted)
+    with written_folder(wanted) as partial:
+        about = write_files(explored(load_model("embedded")), partial)
+        seconds = {"seconds": round(time.perf_counter() - started, 1)}
+        (cache / "made.json").write_text(json.dumps({**about, **seconds}, indent=2) + "\n", encoding="utf-8")
     return wanted
 
 

@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from refam_analysis.errors import RefamError
+from refam_analysis.errors import REFUSED, RefamError
 from refam_analysis.evaluation.runner.description import differences
 from refam_analysis.evaluation.runner.rows import CLIP_SCHEMA, IMAGE_SCHEMA, Row, as_table
-from refam_analysis.files import written_whole
+from refam_analysis.files import DamagedFileError, read_json, told_when_refused, write_json, written_whole
 
 ABOUT, TABLE, PARTS, LOCK = "run.json", "results.parquet", "parts", ".lock"
 FORMAT = 1
@@ -129,15 +129,20 @@ class RunStore:
         self.folder = folder
         self.schema = CLIP_SCHEMA if identity["data"]["video"] else IMAGE_SCHEMA
         refuse_other_run(folder, identity)
-        (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(folder)
+        with told_when_refused(folder):
+            (folder / PARTS).mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(folder)
         before = _read_about(folder) or {"starts": []}
         self.about: dict[str, Any] = {
             "format": FORMAT, **identity, "problems": list(problems), "starts": [*before["starts"], dict(start)],
             "finished": None,
         }  # fmt: skip
-        _write_text(folder / ABOUT, json.dumps(self.about, indent=1, ensure_ascii=False))
-        self.table = self._put_together()
+        try:
+            write_json(folder / ABOUT, self.about, indent=1)
+            self.table = self._put_together()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> RunStore:
         return self
@@ -161,7 +166,7 @@ class RunStore:
         """Put all parts together, and say that the run is complete."""
         self.table = self._put_together()
         self.about["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        _write_text(self.folder / ABOUT, json.dumps(self.about, indent=1, ensure_ascii=False))
+        write_json(self.folder / ABOUT, self.about, indent=1)
         shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _put_together(self) -> pa.Table:
@@ -191,8 +196,10 @@ def refuse_other_run(folder: Path, identity: Mapping[str, Any]) -> None:
     about = _read_about(folder)
     if about is None:
         inside = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-        if others := [name for name in inside if name not in (PARTS, LOCK) and not name.endswith(".partial")]:
-            raise RunFolderError(f"{str(folder)!r} holds something else ({others[0]}): give a new folder.")
+        allowed = (LOCK,) if any((folder / PARTS).glob("*.parquet")) else (LOCK, PARTS)
+        if others := [name for name in inside if name not in allowed and not name.endswith(".partial")]:
+            raise RunFolderError(f"{str(folder)!r} holds something else ({others[0]}), or its {ABOUT} is lost: give a "
+                                 "new folder.")  # fmt: skip
         return
     there = {name: about.get(name) for name in identity if name not in _NOT_COMPARED}
     now = json.loads(json.dumps({name: identity[name] for name in there}))
@@ -213,14 +220,16 @@ def _merged(folder: Path, schema: pa.Schema) -> tuple[pa.Table, list[Path]]:
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
-    """A table; None where there is none, or where a power cut has left a part of one."""
+    """A table; None where there is none, or where a power cut or a bad disk has left what is not one."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(use_threads=path.name == TABLE)
         if not table.schema.equals(schema):
             raise pa.ArrowInvalid("its columns are not those of a run")
         return table
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno in REFUSED:
+            raise  # it may be whole
         if path.name == TABLE and path.exists():
             raise RunFolderError(f"{str(path)!r} is damaged: delete it, and start the run again.") from None
         return None
@@ -228,22 +237,19 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
 
 def _write_table(table: pa.Table, path: Path) -> None:
     with written_whole(path) as place:
-        pq.write_table(table, place)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with written_whole(path) as place:
-        place.write_text(text + "\n", encoding="utf-8")
+        pq.write_table(table, place, write_page_checksum=True)
 
 
 def _read_about(folder: Path) -> dict[str, Any] | None:
     path = folder / ABOUT
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         sound = about["format"] == FORMAT and isinstance(about["starts"], list) and "video" in about["data"]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except DamagedFileError as error:
+        raise RunFolderError(f"{error} Its rows stay, and are read again when it is there.") from error
+    except (KeyError, TypeError) as error:
         raise RunFolderError(f"{str(path)!r} cannot be read ({error!r}): give another folder.") from error
     if not sound:
         raise RunFolderError(f"{str(path)!r} is of another format than {FORMAT}: give another folder.")

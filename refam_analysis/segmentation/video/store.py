@@ -3,12 +3,13 @@
 A folder holds ``video.json`` (what was asked), ``first.npz`` (heatmaps and the point), ``masks/00000.png`` ... (with
 DAVIS' palette), ``frames.jsonl`` (a row a frame) and, while the run goes on, ``state.safetensors`` (where the
 propagator stood at some frame). Every file is written all or nothing, and in such an order that after any interruption
-the rows up to the state are whole.
+the rows up to the state are whole. Each carries a checksum; what does not fit it is computed again.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,19 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from refam_analysis.errors import RefamError
-from refam_analysis.files import written_whole
+from refam_analysis.errors import RefamError, told
+from refam_analysis.files import (
+    DamagedFileError,
+    add_entry,
+    file_checksum,
+    read_entries,
+    read_json,
+    read_tensors,
+    write_entries,
+    write_json,
+    write_tensors,
+    written_whole,
+)
 from refam_analysis.segmentation.result import from_run_lengths, run_lengths
 from refam_analysis.segmentation.video.files import read_mask, write_mask
 from refam_analysis.segmentation.video.propagation import Followed
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY = 20
 """Frames between two states on disk: at most so many are followed again after an interruption."""
 
+_SUM = "crc32"
 _ABOUT, _FIRST, _ROWS, _STATE, _MASKS = "video.json", "first.npz", "frames.jsonl", "state.safetensors", "masks"
 
 
@@ -147,11 +160,11 @@ class FolderStore:
             (self.folder / _MASKS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise VideoStoreError(self.folder, f"it cannot be made ({error.strerror})") from error
-        there = self._json(_ABOUT)
+        there = self._about()
         if there is None:
             if extra := sorted({path.name for path in self.folder.iterdir()} - {_MASKS}):
                 raise VideoStoreError(self.folder, f"it holds something else, such as {extra[0]}")
-            self._write(_ABOUT, json.dumps(wanted, indent=2).encode())
+            write_json(self.folder / _ABOUT, wanted)
         elif there != wanted:
             differs = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
             raise OtherVideoError(self.folder, differs)
@@ -159,17 +172,20 @@ class FolderStore:
 
     @property
     def first(self) -> dict[str, NDArray[Any]] | None:
-        """Heatmaps and point of the first frame, where they are known already."""
-        path = self.folder / _FIRST
-        if not path.is_file():
+        """Heatmaps and point of the first frame, where they are known already, and whole."""
+        try:
+            with np.load(self.folder / _FIRST, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except Exception as error:  # whatever a damaged archive raises
+            if told(error) is not None:
+                raise
             return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return found if found.pop(_SUM, None) == _arrays_sum(found) else None
 
     @first.setter
     def first(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         with written_whole(self.folder / _FIRST) as place, place.open("wb") as file:
-            np.savez(file, allow_pickle=False, **dict(arrays))
+            np.savez(file, allow_pickle=False, **{**arrays, _SUM: np.array(_arrays_sum(arrays))})
 
     def resume(self) -> Mapping[str, Tensor] | None:
         """Take up the rows of an earlier run.
@@ -177,40 +193,32 @@ class FolderStore:
         Returns:
             Where the propagator stood after the last of ``rows``; None where it begins anew, and where all is done.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         lines = self._lines()
         if len(lines) == self._total and self._total:
             self.rows = lines
             return None
         try:
-            state = load_file(self.folder / _STATE)
-        except (OSError, SafetensorError):
+            state, about = read_tensors(self.folder / _STATE)
+        except (FileNotFoundError, DamagedFileError):
             return None
-        done = int(state.pop("rows_done"))
-        if done > len(lines):
-            raise VideoStoreError(self.folder, f"its {_ROWS} is shorter than the run had come")
-        self.rows = lines[:done]
-        self._write(_ROWS, "".join(_line(row) for row in self.rows).encode())
+        if about["rows_done"] > len(lines):  # a row or a mask was damaged, and the state is of a later frame
+            return None
+        self.rows = lines[: about["rows_done"]]
+        write_entries(self.folder / _ROWS, [self._entry(number, row) for number, row in enumerate(self.rows)])
         return state
 
     def add(self, followed: Followed, state: Callable[[], Mapping[str, Tensor]]) -> None:
         """Write the next frame: its mask, its row, and every so often where the propagator stands."""
-        from safetensors.torch import save_file
-        from torch import tensor
-
         if not self.rows:  # rows that no state belongs to
-            self._write(_ROWS, b"")
+            write_entries(self.folder / _ROWS, [])
         write_mask(followed.mask, self._mask(len(self.rows)))
-        self.rows.append(_row(followed))
-        with (self.folder / _ROWS).open("a", encoding="utf-8") as file:
-            file.write(_line(self.rows[-1]))
+        row = _row(followed)
+        add_entry(self.folder / _ROWS, self._entry(len(self.rows), row))
+        self.rows.append(row)
         if len(self.rows) == self._total:
             (self.folder / _STATE).unlink(missing_ok=True)
         elif len(self.rows) % CHECKPOINT_EVERY == 0:
-            with written_whole(self.folder / _STATE) as place:
-                save_file({**state(), "rows_done": tensor(len(self.rows))}, place)
+            write_tensors(self.folder / _STATE, state(), {"rows_done": len(self.rows)})
 
     def masks(self, size: tuple[int, int]) -> Masks:
         """All that are done, read from the folder."""
@@ -219,35 +227,36 @@ class FolderStore:
     def _mask(self, number: int) -> Path:
         return self.folder / _MASKS / f"{number:05d}.png"
 
+    def _entry(self, number: int, row: Row) -> dict[str, Any]:
+        return {**vars(row), "mask": file_checksum(self._mask(number))}
+
     def _lines(self) -> list[Row]:
-        path = self.folder / _ROWS
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            try:
-                entries = json.loads(line)
-            except ValueError:  # cut short by the interruption
+        """The rows up to the first that is not whole, or whose mask is not."""
+        rows: list[Row] = []
+        for entry in read_entries(self.folder / _ROWS):
+            if entry is None or entry.pop("mask") != file_checksum(self._mask(len(rows))):
                 break
-            entries["points"] = tuple((x, y) for x, y in entries["points"])
-            rows.append(Row(**entries))
+            entry["points"] = tuple((x, y) for x, y in entry["points"])
+            rows.append(Row(**entry))
         return rows
 
-    def _json(self, name: str) -> dict[str, Any] | None:
-        path = self.folder / name
-        if not path.is_file():
-            return None
+    def _about(self) -> dict[str, Any] | None:
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise VideoStoreError(self.folder, f"its {name} cannot be read") from error
-
-    def _write(self, name: str, content: bytes) -> None:
-        with written_whole(self.folder / name) as place:
-            place.write_bytes(content)
+            return read_json(self.folder / _ABOUT)
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            raise VideoStoreError(self.folder, f"its {_ABOUT} cannot be read ({error})") from error
 
 
 def _row(followed: Followed) -> Row:
     return Row(followed.score, followed.visible, followed.event, followed.points)
 
 
-def _line(row: Row) -> str:
-    return json.dumps(vars(row)) + "\n"
+def _arrays_sum(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """A checksum of names, types and values: an archive has one of each file's values alone."""
+    total = 0
+    for name, values in sorted(arrays.items()):
+        total = zlib.crc32(f"{name} {values.dtype} {values.shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(values).tobytes(), total)
+    return total
