@@ -96,9 +96,15 @@ def peak_of(work: Work) -> int:
         return torch.cuda.max_memory_allocated()
     Path("/proc/self/clear_refs").write_text("5")
     kept = work()
-    peak = _status("VmHWM")
+    peak = status_of("VmHWM")
     del kept
     return peak
+
+
+def status_of(entry: str) -> int:
+    """An entry of this process's status, in bytes, such as "VmHWM", the most that was resident."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{entry}:"))
 
 
 def in_own_process(module: str, *arguments: str) -> Any:
@@ -108,12 +114,6 @@ def in_own_process(module: str, *arguments: str) -> Any:
     if done.returncode:
         raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _status(entry: str) -> int:
-    """An entry of this process's status, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{entry}:"))
 
 
 def _wait() -> None:
