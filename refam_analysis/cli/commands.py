@@ -99,8 +99,8 @@ def demo(
     with progress("loading the model", "reading its attention", "drawing") as step:
         from refam_analysis import evaluation, models, segmentation
 
-        (item,) = evaluation.hard_items("test", 1, skip=scene)
         loaded = models.load_model(model)
+        (item,) = evaluation.hard_items("test", 1, skip=scene, style=loaded.scene_style)
         step()
         result = segmentation.segment(
             loaded, item.image, item.expression, magnets=magnets.split(), segmenter=segmenter, seed=seed

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refam_analysis.cli.options import SeedOption
+from refam_analysis.cli.options import SeedOption, StyleOption
 
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
 
@@ -21,24 +21,26 @@ experiment = typer.Typer(
 def experiment_settings(
     items: Annotated[int, typer.Option(help="Validation scenes to find candidates on, and as many to choose.")] = 300,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Search how heatmaps are best read, on validation scenes, and write it into the model's refam.json."""
     from refam_analysis.experiments import settings
 
-    _make(settings.run, settings.SettingsSearch(items=items, seed=seed), results, "finalists")
+    _make(settings.run, settings.SettingsSearch(items=items, seed=seed, style=style), results, "finalists")
 
 
 @experiment.command("grounding")
 def experiment_grounding(
     items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Count where the model's points fall on held-out scenes, beside the controls."""
     from refam_analysis.experiments import grounding
 
-    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed), results, "summary")
+    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed, style=style), results, "summary")
 
 
 @experiment.command("generation")
@@ -46,24 +48,31 @@ def experiment_generation(
     items: Annotated[int, typer.Option(help="Captions of the test split.")] = 200,
     seed: SeedOption = 0,
     steps: Annotated[int | None, typer.Option(help="Of denoising; the model's own by default.")] = None,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Draw pictures from held-out captions and judge their colours."""
     from refam_analysis.experiments import generation
 
-    _make(generation.run, generation.GenerationTest(captions=items, seed=seed, steps=steps), results, "summary")
+    _make(
+        generation.run,
+        generation.GenerationTest(captions=items, seed=seed, steps=steps, style=style),
+        results,
+        "summary",
+    )
 
 
 @experiment.command("segmenter")
 def experiment_segmenter(
     items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Click into every object of held-out scenes and measure the masks."""
     from refam_analysis.experiments import segmenter
 
-    _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed), results, "summary")
+    _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed, style=style), results, "summary")
 
 
 @experiment.command("mask-choice")
@@ -71,12 +80,13 @@ def experiment_mask_choice(
     validation: Annotated[int, typer.Option(help="Scenes of the validation split, to choose on.", min=1)] = 300,
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Choose among the segmenter's masks by its own score, and by agreement with the heatmap, and compare."""
     from refam_analysis.experiments import mask_choice
 
-    test = mask_choice.MaskChoiceTest(validation=validation, test=items, seed=seed)
+    test = mask_choice.MaskChoiceTest(validation=validation, test=items, seed=seed, style=style)
     _make(mask_choice.run, test, results, "summary")
 
 
@@ -100,13 +110,14 @@ def experiment_causal(
     pictures: Annotated[int, typer.Option(help="Captions to draw.", min=0)] = 20,
     block: Annotated[list[int] | None, typer.Option(help="Act in this block; give several, or none for all.")] = None,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Take sinks away from the model, and as many random tokens, and measure what changes."""
     from refam_analysis.experiments import causal
 
     blocks = tuple(sorted(set(block))) if block else None
-    test = causal.CausalTest(scenes=items, pictures=pictures, blocks=blocks, seed=seed)
+    test = causal.CausalTest(scenes=items, pictures=pictures, blocks=blocks, seed=seed, style=style)
     _make(causal.run, test, results, "summary")
 
 
@@ -114,12 +125,13 @@ def experiment_causal(
 def experiment_magnets(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 300,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Append magnets to the sentences, and what they are compared with, and measure what the heatmaps become."""
     from refam_analysis.experiments import magnets
 
-    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed), results, "contrasts")
+    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed, style=style), results, "contrasts")
 
 
 @experiment.command("video")
@@ -127,12 +139,13 @@ def experiment_video(
     items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
     validation: Annotated[int, typer.Option(help="Clips to choose the settings of following on.", min=2)] = 48,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Follow objects through moving scenes, from a sentence about the first frame."""
     from refam_analysis.experiments import video
 
-    _make(video.run, video.VideoTest(clips=items, validation=validation, seed=seed), results, "headline")
+    _make(video.run, video.VideoTest(clips=items, validation=validation, seed=seed, style=style), results, "headline")
 
 
 @experiment.command("ablation")
@@ -141,12 +154,13 @@ def experiment_ablation(
     second: Annotated[str, typer.Option(help="Another segmenter, by name or folder.")] = "mobile-sam",
     second_items: Annotated[int, typer.Option(help="How many of the scenes it is given.", min=0)] = 100,
     seed: SeedOption = 0,
+    style: StyleOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Turn the switches of the method on and off, in every combination, and measure points and masks."""
     from refam_analysis.experiments import ablation
 
-    test = ablation.AblationTest(scenes=items, second=second, second_scenes=second_items, seed=seed)
+    test = ablation.AblationTest(scenes=items, second=second, second_scenes=second_items, seed=seed, style=style)
     _make(ablation.run, test, results, "effects")
 
 

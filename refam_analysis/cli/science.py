@@ -12,7 +12,9 @@ from refam_analysis.cli.options import (
     MagnetsOption,
     ModelOption,
     SeedOption,
+    StyleOption,
     progress,
+    written_output,
 )
 
 
@@ -44,6 +46,7 @@ def claims(
     model: ModelOption = "embedded",
     scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
     control: Annotated[bool, typer.Option(help="Measure an untrained twin beside; it takes its memory again.")] = True,
+    style: StyleOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Measure every claim of the paper on a model, and write the ledger; an interrupted run goes on."""
@@ -51,10 +54,11 @@ def claims(
     from refam_analysis.experiments.provenance import RESULTS
 
     place = out or RESULTS / ledger.NAME
-    test = ledger.LedgerRun(model=model, scenes=scenes, control=control, seed=seed)
+    test = ledger.LedgerRun(model=model, scenes=scenes, control=control, seed=seed, style=style)
     result = ledger.run(test, out=place, progress=sys.stderr.isatty())
     text = ledger.as_markdown(result)
-    (place / "ledger.md").write_text(text, encoding="utf-8")
+    with written_output(place / "ledger.md") as file:
+        file.write_text(text, encoding="utf-8")
     typer.echo(result["verdicts"][["claim", "verdict", "tested", "passed", "text"]].to_string(index=False))
     typer.echo(f"{place}: {result.provenance.seconds:.0f} seconds")
 

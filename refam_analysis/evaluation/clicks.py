@@ -20,12 +20,16 @@ from tqdm.auto import tqdm
 
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.scenes import Scene, SceneOptions, Scenes, render
+from refam_analysis.scenes.sampling import Style
 
 LEAST_PIXELS = 20
 """Objects with fewer pixels in sight are not clicked."""
 
 IN_FULL_SIGHT = 0.98
 """Visible share of an object from which on it does not count as occluded; the rest is edge pixels."""
+
+CLICKED_OBJECTS: dict[Style, tuple[int, int]] = {"plain": (1, 4), "rich": (2, 6)}
+"""Least and most objects of a scene that is clicked, by its style."""
 
 _BATCH = 25
 
@@ -94,9 +98,16 @@ def intersection_over_union(masks: Tensor, true: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def click_accuracy(
-    sam: Sam, *, scenes: int = 500, first: int = 0, occlusion: float = 0.0, seed: int = 0, progress: bool = False
+    sam: Sam,
+    *,
+    scenes: int = 500,
+    first: int = 0,
+    occlusion: float = 0.0,
+    seed: int = 0,
+    style: Style = "plain",
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """One click into every object of held-out test scenes of 1 to 4 objects.
+    """One click into every object of held-out test scenes.
 
     Args:
         sam: any square ``Sam``; pictures are drawn at its own size.
@@ -104,6 +115,7 @@ def click_accuracy(
         first: number of the first scene.
         occlusion: probability that an object may stand partly behind another.
         seed: of the points; scene i has the same ones, whichever other scenes are asked for.
+        style: of the scenes, which have as many objects as :data:`CLICKED_OBJECTS` says.
         progress: show a bar.
 
     Returns:
@@ -112,7 +124,7 @@ def click_accuracy(
         ``predicted`` IoU of the chosen one.
     """
     size = sam.image_encoder.img_size
-    options = SceneOptions(objects=(1, 4), occlusion=occlusion)
+    options = SceneOptions(objects=CLICKED_OBJECTS[style], occlusion=occlusion, style=style)
     split = Scenes("test", length=first + scenes, size=size, options=options, kinds=())
     parts = []
     starts = range(first, first + scenes, _BATCH)

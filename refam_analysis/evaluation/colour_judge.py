@@ -1,7 +1,8 @@
 """What colour the object of a picture has: a judge of drawn pictures that knows the palette and nothing else.
 
-It finds the object as what differs from a background fitted to the picture, and names each of its pixels by the
-palette's nearest colour, whatever the shading. It never sees the caption. How often it is right is measured on true
+It finds the object as what differs from a background, and names each of its pixels by the palette's nearest colour,
+whatever the shading. A plain background is smooth and is fitted to the picture; a rich one has a texture, whose colours
+are those of the picture's frame. It never sees the caption. How often it is right is measured on true
 scenes (:mod:`refam_analysis.experiments.generation`), before it judges anything that a model drew.
 """
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from refam_analysis.scenes import COLOURS
+from refam_analysis.scenes.sampling import Style
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +28,13 @@ _SPREADS = 4.0
 _SHADE = (0.55, 1.30)
 """Range of light on one colour: of the objects' shading and stripes, and of shadows on the background."""
 _LEAST_PIXELS = 25
+_FRAME = 2
+"""Width in pixels of the frame of a textured picture; no object of a true scene reaches into it."""
+_SAMPLES = 256
+"""At most so many pixels of that frame are compared with, at even distances."""
+_TEXTURE_SHADE = (0.55, 1.05)
+"""Range of light on a texture: shadows, and hardly anything lighter than its frame shows."""
+_LEAST_FROM_TEXTURE = 0.07
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,12 @@ class ColourJudgement:
         return float((columns.mean() + 0.5) / width), float((rows.mean() + 0.5) / height)
 
 
-def judge_colour(image: NDArray[np.uint8]) -> ColourJudgement:
+def judge_colour(image: NDArray[np.uint8], *, style: Style = "plain") -> ColourJudgement:
     """Find the object of a picture and the colours of its pixels.
 
     Args:
-        image: uint8 (height, width, 3), RGB, at least 24 pixels a side: one object on a smooth background.
+        image: uint8 (height, width, 3), RGB, at least 24 pixels a side: one object on a background.
+        style: of the scenes: a smooth background, or one with a texture.
 
     Returns:
         Where the object lies, and what its colours are.
@@ -70,7 +80,7 @@ def judge_colour(image: NDArray[np.uint8]) -> ColourJudgement:
     'red'
     """
     pixels = np.asarray(image, dtype=np.float64) / 255.0
-    mask = find_object(pixels)
+    mask = find_object(pixels, style=style)
     inner = ndimage.binary_erosion(mask)
     counted = inner if inner.sum() >= _LEAST_PIXELS else mask
     names = list(COLOURS)
@@ -79,17 +89,17 @@ def judge_colour(image: NDArray[np.uint8]) -> ColourJudgement:
     return ColourJudgement(dict(zip(names, shares.tolist(), strict=True)), mask)
 
 
-def find_object(pixels: Floats) -> NDArray[np.bool_]:
+def find_object(pixels: Floats, *, style: Style = "plain") -> NDArray[np.bool_]:
     """The largest connected region that is neither the background nor its shadow.
 
     Args:
         pixels: (height, width, 3), RGB in [0, 1].
+        style: of the scenes.
 
     Returns:
         Bool (height, width); empty where no region has 25 pixels.
     """
-    background = fit_background(pixels)
-    differs = _differs(pixels, background)
+    differs = _differs_from_frame(pixels) if style == "rich" else _differs(pixels, fit_background(pixels))
     labels, number = ndimage.label(ndimage.binary_opening(differs))
     sizes = np.bincount(labels.ravel(), minlength=number + 1)
     sizes[0] = 0
@@ -153,3 +163,17 @@ def _differs(pixels: Floats, background: Floats) -> NDArray[np.bool_]:
     residual = np.linalg.norm(pixels - np.clip(light, *_SHADE)[..., None] * background, axis=-1)
     spread = 1.4826 * np.median(residual)
     return np.asarray(residual > max(_LEAST_DIFFERENCE, _SPREADS * spread))
+
+
+def _differs_from_frame(pixels: Floats) -> NDArray[np.bool_]:
+    """Whether a pixel is no shade of any colour that the picture's frame shows."""
+    inside = (slice(_FRAME, -_FRAME), slice(_FRAME, -_FRAME))
+    around = np.ones(pixels.shape[:2], dtype=bool)
+    around[inside] = False
+    frame = pixels[around]
+    frame = frame[:: max(1, -(-len(frame) // _SAMPLES))].astype(np.float32)
+    flat = pixels.reshape(-1, 3).astype(np.float32)
+    products, squares = flat @ frame.T, np.maximum(np.square(frame).sum(axis=1), np.float32(1e-6))
+    light = np.clip(products / squares, *_TEXTURE_SHADE)
+    distances = np.square(flat).sum(axis=1) + ((light * squares - 2 * products) * light).min(axis=1)
+    return np.asarray(distances > _LEAST_FROM_TEXTURE**2).reshape(pixels.shape[:2])

@@ -17,7 +17,7 @@ import pandas as pd
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.prompts.noun_phrases import Parser, noun_phrase
 from refam_analysis.prompts.places import places
-from refam_analysis.scenes import COLOURS, KINDS, SHAPES, SIZES, Expression, Scene, SceneObject, Scenes
+from refam_analysis.scenes import COLOURS, KINDS, MATERIALS, RICH_SHAPES, SIZES, Expression, Scene, SceneObject, Scenes
 from refam_analysis.segmentation.spatial_bias import spatial_bias
 
 PHRASE_SETS = ("main", "held_out")
@@ -132,9 +132,9 @@ def objects_meant(phrase: str, scene: Scene) -> list[int]:
     """
     words = [word for word in phrase.split() if word not in ("the", "one")]
     looks = [word for word in words if word not in _EXTREMES]
-    if not {*looks} <= {*COLOURS, *SHAPES, *SIZES}:
+    if not {*looks} <= {*COLOURS, *RICH_SHAPES, *SIZES, *MATERIALS}:
         return []
-    fitting = [i for i, o in enumerate(scene.objects) if all(word in (o.size, o.colour, o.shape) for word in looks)]
+    fitting = [i for i, o in enumerate(scene.objects) if {*looks} <= {o.size, o.colour, o.shape, o.material}]
     for word in words:
         if word in _EXTREMES and fitting:
             fitting = [max(fitting, key=lambda i: _EXTREMES[word](scene.objects[i]))]

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from refam_analysis.errors import RefamError
 from refam_analysis.scenes import Expression, ExpressionKind, Scene, SceneOptions, Scenes, SceneSample
 from refam_analysis.scenes.dataset import Split
+from refam_analysis.scenes.sampling import Style
+
+HARD_OBJECTS: dict[Style, tuple[int, int]] = {"plain": (3, 3), "rich": (3, 4)}
+"""Least and most objects of a hard item, by the style of its scene."""
 
 
 class ItemsError(RefamError, ValueError):
@@ -68,9 +72,10 @@ def hard_items(
     count: int,
     *,
     kinds: Sequence[ExpressionKind] = ("attribute", "location"),
-    objects: int = 3,
+    objects: int | None = None,
     size: int = 96,
     skip: int = 0,
+    style: Style = "plain",
 ) -> list[GroundingItem]:
     """Scenes in which some distractor shares the target's colour or shape, so that one attribute is not enough.
 
@@ -78,9 +83,10 @@ def hard_items(
         split: ``validation`` to choose settings on, ``test`` to report.
         count: number of items, one a scene.
         kinds: of expressions, in equal shares: kind i has item i, i + len(kinds), ...
-        objects: in every scene.
+        objects: in every scene; None for as many as :data:`HARD_OBJECTS` says.
         size: height and width in pixels.
         skip: leave out so many items first.
+        style: of the scenes; ``model.scene_style`` for those that a model knows.
 
     Returns:
         The items, in the order of the split; the same for the same arguments.
@@ -89,12 +95,13 @@ def hard_items(
     >>> [item.kind for item in items], [len(item.distractors) for item in items]
     (['attribute', 'location', 'attribute', 'location'], [2, 2, 2, 2])
     """
-    if count < 1 or objects < 2 or not kinds:
+    least, most = HARD_OBJECTS[style] if objects is None else (objects, objects)
+    if count < 1 or least < 2 or not kinds:
         raise ItemsError(
             f"count={count}, objects={objects}, kinds={tuple(kinds)} make no items: ask for at least one "
             f"item, two objects and one kind."
         )
-    options = SceneOptions(objects=(objects, objects), shared_attribute=True)
+    options = SceneOptions(objects=(least, most), shared_attribute=True, style=style)
     scenes = Scenes(split, length=100 * (skip + count), size=size, options=options, kinds=kinds, balanced=True)
     chosen: list[tuple[int, Expression]] = []
     for number in range(len(scenes)):
@@ -127,10 +134,11 @@ def _item(sample: SceneSample, expression: Expression, number: int) -> Grounding
     )
 
 
-def _likeness(scene: Scene, target: int, other: int) -> tuple[int, bool]:
-    """Attributes that a sentence names most, colour and shape, before size."""
+def _likeness(scene: Scene, target: int, other: int) -> tuple[int, int]:
+    """Attributes that a sentence names most, colour and shape, before size and material."""
     one, two = scene.objects[target], scene.objects[other]
-    return (one.colour == two.colour) + (one.shape == two.shape), one.size == two.size
+    named = (one.colour == two.colour) + (one.shape == two.shape)
+    return named, (one.size == two.size) + (one.material == two.material)
 
 
 def _shares_attribute(scene: Scene, expression: Expression) -> bool:

@@ -28,11 +28,13 @@ from refam_analysis.experiments.ablation_conditions import ASKINGS, EMBEDDED, FI
 from refam_analysis.experiments.ablation_tables import condition_table, effect_table, moved_points
 from refam_analysis.experiments.magnet_conditions import prompt_of
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt
 from refam_analysis.recording import Recording
 from refam_analysis.scenes import KINDS
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.finish import finished_values
 from refam_analysis.segmentation.gas import SinkHandling, look_for_sinks
 from refam_analysis.segmentation.heatmap import heatmaps
@@ -60,6 +62,7 @@ class AblationTest:
         seed: of the noise and of words drawn at random.
         batch_size: scenes a part that is kept, and a forward pass.
         first_scene: number of the first item of the split.
+        style: of the scenes; None for those that the model knows.
     """
 
     scenes: int = 500
@@ -68,13 +71,14 @@ class AblationTest:
     seed: int = 0
     batch_size: int = 20
     first_scene: int = FIRST_SCENE
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
         return (
             f"refam experiment {NAME} --items {self.scenes} --second {self.second} "
-            f"--second-items {self.second_scenes} --seed {self.seed}"
+            f"--second-items {self.second_scenes} --seed {self.seed}{style_option(self.style)}"
         )
 
     def batches(self) -> Iterator[tuple[range, tuple[str, ...]]]:
@@ -111,6 +115,7 @@ def run(
     model = load_model(folder)
     configuration = {
         **dataclasses.asdict(test),
+        "style": test.style or model.scene_style,
         "second_sha256": _sha256(test.second),
         "kinds": KINDS,
         "magnets": DEFAULT_MAGNETS,
@@ -213,7 +218,8 @@ def repeat(
         Rows as in ``result["scenes"]``, of these segmenters.
     """
     configuration = result.provenance.configuration
-    items = hard_items("test", number, kinds=configuration["kinds"], skip=configuration["first_scene"] + first)
+    skip = configuration["first_scene"] + first
+    items = hard_items("test", number, kinds=configuration["kinds"], skip=skip, style=style_in(configuration))
     settings = HeatmapSettings.from_dict(configuration["settings"])
     asked = {name: load_segmenter(name) for name in segmenters}
     return measure(model, asked, items, settings, first=first, seed=configuration["seed"])
@@ -238,7 +244,8 @@ class _Reading:
 
 def _parts(model: DiffusionModel, test: AblationTest, parts: Parts, *, progress: bool) -> Iterator[pd.DataFrame]:
     """The rows of all scenes, a part a batch."""
-    items = hard_items("test", test.scenes, kinds=KINDS, skip=test.first_scene)
+    style = test.style or model.scene_style
+    items = hard_items("test", test.scenes, kinds=KINDS, skip=test.first_scene, style=style)
     used = {name for _, names in test.batches() for name in names}
     segmenters = {name: load_segmenter(name) for name in sorted(used)}
     with tqdm(total=len(items) * len(ASKINGS), desc="scenes x words", disable=not progress) as bar:

@@ -9,7 +9,6 @@ is in `claims`, how the tables are in `phenomena`.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.ledger import FIRST_SCENE
 from refam_analysis.experiments.phenomena import phenomena
 from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, load_result, write_result
+from refam_analysis.files import read_json, write_json, written_folder
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.recording import Recording, load_recording, record
@@ -106,12 +106,12 @@ def write_bundle(
     made_with = result.provenance.configuration["model_name"]
     if made_with != model.name:
         raise BundleError(f"The ledger is of {made_with!r}, the model given is {model.name!r}: give the same.")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with written_folder(out) as partial:
         shutil.copytree(ledger, partial / _LEDGER)
         _write_phenomena(partial, model, scenes, seed, progress=progress)
-        for i, item in enumerate(hard_items("test", recordings, skip=FIRST_SCENE) if recordings else ()):
+        style = model.scene_style
+        kept = hard_items("test", recordings, skip=FIRST_SCENE, style=style) if recordings else ()
+        for i, item in enumerate(kept):
             for name, magnets in (("plain", ()), ("magnets", DEFAULT_MAGNETS)):
                 _words_of(model, item, magnets, seed + i).save(partial / _RECORDINGS / f"{i}-{name}.zarr")
         files = _files(partial)
@@ -122,10 +122,7 @@ def write_bundle(
                 f"The bundle would take {size / 1e6:.1f} MB and may take {MOST_BYTES / 1e6:.0f}: ask for fewer "
                 "recordings or a smaller picture."
             )
-        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_json(partial / ABOUT, about, indent=1)
     return open_bundle(out)
 
 
@@ -171,7 +168,7 @@ def bundles(results: Path = RESULTS) -> list[Bundle]:
 
 def _write_phenomena(folder: Path, model: DiffusionModel, scenes: int, seed: int, *, progress: bool) -> None:
     watch = Stopwatch()
-    items = hard_items("test", scenes, kinds=KINDS, skip=FIRST_SCENE)
+    items = hard_items("test", scenes, kinds=KINDS, skip=FIRST_SCENE, style=model.scene_style)
     tables = phenomena(model, items, seed=seed, progress=progress)
     configuration = {
         "model_name": model.name, "revision": model.revision, "scenes": scenes, "first_scene": FIRST_SCENE,
@@ -192,7 +189,7 @@ def _words_of(model: DiffusionModel, item: GroundingItem, magnets: Sequence[str]
 
 def _about(folder: Path) -> dict[str, Any]:
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(folder / ABOUT)
         files, made = about["files"], about["format"]
         sound = isinstance(files, dict) and isinstance(about["model"], str)
     except FileNotFoundError:

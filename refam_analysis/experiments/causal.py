@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from refam_analysis.analysis.localisation import average_precision
@@ -27,9 +28,11 @@ from refam_analysis.evaluation.metrics import points_on
 from refam_analysis.experiments.generation import Caption, captions
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.sink_changes import SceneChanges, changes_of, picture_changes_of
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.heatmap import heatmaps
 from refam_analysis.segmentation.pipeline import default_settings, record_for_heatmaps
 from refam_analysis.segmentation.point import peak
@@ -57,6 +60,7 @@ class CausalTest:
         seed: of the noise and of the random tokens.
         batch_size: scenes or pictures a part that is kept. Scenes run one by one, since their sinks differ; the noise
             draws of a scene are a batch.
+        style: of the scenes; None for those that the model knows.
     """
 
     scenes: int = 200
@@ -68,12 +72,16 @@ class CausalTest:
     steps: int | None = None
     seed: int = 0
     batch_size: int = 10
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
         blocks = "".join(f" --block {block}" for block in self.blocks or ())
-        return f"refam experiment {NAME} --items {self.scenes} --pictures {self.pictures} --seed {self.seed}{blocks}"
+        return (
+            f"refam experiment {NAME} --items {self.scenes} --pictures {self.pictures} --seed {self.seed}{blocks}"
+            f"{style_option(self.style)}"
+        )
 
 
 def run(
@@ -100,13 +108,14 @@ def run(
     model = load_model(folder)
     model.pipeline.set_progress_bar_config(disable=True)
     settings = default_settings(model).attention_alone
-    configuration = {**dataclasses.asdict(test), "settings": settings.to_dict()}
+    style = test.style or model.scene_style
+    configuration = {**dataclasses.asdict(test), "style": style, "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
-    items = hard_items("test", test.scenes)
-    drawn = captions(0, test.pictures, seed=test.seed)
+    items = hard_items("test", test.scenes, style=style)
+    drawn = captions(0, test.pictures, seed=test.seed, style=style)
     measured = [
         *_parts("reading", items, partial(_read, model, test, settings), test.batch_size, parts, progress=progress),
-        *_parts("drawing", drawn, partial(_drawn, model, test), test.batch_size, parts, progress=progress),
+        *_parts("drawing", drawn, partial(_drawn, model, test, style), test.batch_size, parts, progress=progress),
     ]
     changed = pd.concat(measured, ignore_index=True)
     handling = pd.concat(
@@ -252,11 +261,12 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
         Rows as in ``result["changes"]``, of predictions and maps.
     """
     configuration = result.provenance.configuration
-    fields: dict[str, Any] = {one.name: configuration[one.name] for one in dataclasses.fields(CausalTest)}
+    names = {one.name for one in dataclasses.fields(CausalTest)}
+    fields: dict[str, Any] = {name: value for name, value in configuration.items() if name in names}
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     test = CausalTest(**fields)
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items("test", number, skip=first)
+    items = hard_items("test", number, skip=first, style=style_in(configuration))
     tables = [_read(model, test, settings, item, first + place).changes for place, item in enumerate(items)]
     return pd.concat(tables, ignore_index=True)[_CHANGES]
 
@@ -303,9 +313,12 @@ def _read(
     return _numbered(found, number, item.scene)
 
 
-def _drawn(model: DiffusionModel, test: CausalTest, caption: Caption, number: int) -> SceneChanges:
+def _drawn(model: DiffusionModel, test: CausalTest, style: Style, caption: Caption, number: int) -> SceneChanges:
+    def named_colour(picture: NDArray[np.uint8]) -> float:
+        return judge_colour(picture, style=style).shares[caption.colour]
+
     found = picture_changes_of(
-        model, caption.text, judges={"named_colour": lambda picture: judge_colour(picture).shares[caption.colour]},
+        model, caption.text, judges={"named_colour": named_colour},
         magnets=test.magnets, numbers=test.numbers, blocks=test.blocks, steps=test.steps, seed=test.seed + number,
     )  # fmt: skip
     return _numbered(found, number, caption.item)

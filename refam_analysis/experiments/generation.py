@@ -25,10 +25,12 @@ from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.colour_judge import judge_colour
 from refam_analysis.evaluation.shape_judge import NAMES, judge_shapes
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.scenes import COLOURS, HELD_OUT, Scene, SceneOptions, Scenes
+from refam_analysis.scenes import COLOURS, RICH_HELD_OUT, Scene, SceneOptions, Scenes
 from refam_analysis.scenes.expressions import PLACES
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
 
 NAME = "generation"
@@ -46,6 +48,7 @@ class GenerationTest:
         steps: of denoising; None for the model's own.
         guidance: None for the model's own.
         batch_size: pictures drawn together. It changes them by no more than the rounding of matrix products.
+        style: of the scenes; None for those that the model knows.
     """
 
     captions: int = 200
@@ -53,12 +56,13 @@ class GenerationTest:
     steps: int | None = None
     guidance: float | None = None
     batch_size: int = 20
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
         steps = f" --steps {self.steps}" if self.steps else ""
-        return f"refam experiment {NAME} --items {self.captions} --seed {self.seed}{steps}"
+        return f"refam experiment {NAME} --items {self.captions} --seed {self.seed}{steps}{style_option(self.style)}"
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,19 @@ class Caption:
     image: NDArray[np.uint8]
 
 
-def captions(first: int, number: int, *, seed: int = 0) -> list[Caption]:
-    """Captions of test scenes of one object: half name its size, half its place.
+def captions(first: int, number: int, *, seed: int = 0, style: Style = "plain") -> list[Caption]:
+    """Captions of test scenes of one object: half name its size, half its place, and of rich ones half its material.
 
     Args:
         first: number of the first scene.
         number: how many.
         seed: of what the captions name.
+        style: of the scenes.
 
     >>> captions(0, 1)[0].text.startswith(("a ", "an "))
     True
     """
-    scenes = Scenes("test", length=first + number, options=SceneOptions(objects=(1, 1)), kinds=())
+    scenes = Scenes("test", length=first + number, options=SceneOptions(objects=(1, 1), style=style), kinds=())
     made = []
     for item in range(first, first + number):
         sample, rng = scenes[item], np.random.default_rng([seed, item])
@@ -106,6 +111,7 @@ def captions(first: int, number: int, *, seed: int = 0) -> list[Caption]:
 def _describe(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     thing = scene.objects[0]
     words = [thing.size] if rng.random() < 0.5 else []
+    words += [thing.material] if thing.material and rng.random() < 0.5 else []
     words += [thing.colour, thing.shape]
     fitting = [place for place, holds in PLACES.items() if holds(thing.x, thing.y)]
     place = fitting[int(rng.integers(len(fitting)))] if fitting and rng.random() < 0.5 else ""
@@ -157,9 +163,9 @@ def run(
     test, folder = test or GenerationTest(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder) | weights_sha256(embedded_folder("shape-judge"))
     model = load_model(folder)
-    test = dataclasses.replace(
-        test, steps=test.steps or model.defaults.steps, guidance=test.guidance or model.defaults.guidance
-    )
+    command, style = test.command, test.style or model.scene_style
+    steps, guidance = test.steps or model.defaults.steps, test.guidance or model.defaults.guidance
+    test = dataclasses.replace(test, steps=steps, guidance=guidance, style=style)
     parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})
     starts = range(0, test.captions, test.batch_size)
     judged = [
@@ -172,8 +178,8 @@ def run(
     others[order] = np.roll(order, 1)
     for name in ("colour", "shape"):
         pictures[f"other_{name}"] = pictures[name].to_numpy()[others]
-    tables = {"pictures": pictures, "summary": summary(pictures)}
-    provenance = watch.provenance(test.command, {**dataclasses.asdict(test), "filled": FILLED}, weights)
+    tables = {"pictures": pictures, "summary": summary(pictures, style=style)}
+    provenance = watch.provenance(command, {**dataclasses.asdict(test), "filled": FILLED}, weights)
     result = write_result(NAME, tables, provenance, results=results)
     parts.forget()
     return result
@@ -184,7 +190,7 @@ def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) 
 
     Args:
         model: with the steps and guidance of ``test``, which must not be None.
-        test: what is drawn.
+        test: what is drawn; of the scenes that the model knows where it names no style.
         first: number of the first caption.
         number: of captions.
 
@@ -195,16 +201,18 @@ def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) 
         in each colour, and ``drawn_shape``; ``true_colour`` and ``true_shape``, what the judges see in the scene.
     """
     assert test.steps is not None and test.guidance is not None
-    wanted = captions(first, number, seed=test.seed)
+    style = test.style or model.scene_style
+    wanted = captions(first, number, seed=test.seed, style=style)
     seeds = [test.seed + one.item for one in wanted]
     drawn = draw(model, [one.text for one in wanted], seeds=seeds, steps=test.steps, guidance=test.guidance)
-    table = pd.DataFrame([_judged(one, image) for one, image in zip(wanted, drawn, strict=True)])
+    table = pd.DataFrame([_judged(one, image, style) for one, image in zip(wanted, drawn, strict=True)])
     true = np.stack([one.image for one in wanted])
-    return table.assign(drawn_shape=judge_shapes(drawn), true_shape=judge_shapes(true))
+    shapes = {"drawn_shape": judge_shapes(drawn, style=style), "true_shape": judge_shapes(true, style=style)}
+    return table.assign(**shapes)
 
 
-def _judged(caption: Caption, image: NDArray[np.uint8]) -> dict[str, Any]:
-    seen, true = judge_colour(image), judge_colour(caption.image)
+def _judged(caption: Caption, image: NDArray[np.uint8], style: Style) -> dict[str, Any]:
+    seen, true = judge_colour(image, style=style), judge_colour(caption.image, style=style)
     x, y = seen.centre
     return {
         "item": caption.item,
@@ -212,7 +220,7 @@ def _judged(caption: Caption, image: NDArray[np.uint8]) -> dict[str, Any]:
         "colour": caption.colour,
         "shape": caption.shape,
         "place": caption.place,
-        "held_out": (caption.colour, caption.shape) in HELD_OUT,
+        "held_out": (caption.colour, caption.shape) in RICH_HELD_OUT,
         "object": bool(seen.mask.any()),
         "x": x,
         "y": y,
@@ -222,11 +230,12 @@ def _judged(caption: Caption, image: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def summary(pictures: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+def summary(pictures: pd.DataFrame, *, style: Style = "plain", confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Shares of pictures, with bootstrap intervals.
 
     Args:
         pictures: from :func:`run`.
+        style: of the scenes, which says how many shapes there are.
         confidence: of the intervals.
         seed: of the bootstrap.
 
@@ -239,7 +248,7 @@ def summary(pictures: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) 
     held_out = pictures["held_out"].to_numpy()
     right = {
         "colour fills the object": (_filled(pictures, pictures["colour"]), 1 / len(COLOURS)),
-        "shape as named": (_shaped(pictures, pictures["shape"]), 1 / len(NAMES["plain"])),
+        "shape as named": (_shaped(pictures, pictures["shape"]), 1 / len(NAMES[style])),
     }
     others = (_filled(pictures, pictures["other_colour"]), _shaped(pictures, pictures["other_shape"]))
     rows: list[dict[str, Any]] = []

@@ -17,8 +17,10 @@ import pandas as pd
 from refam_analysis.evaluation.grounding import SOURCES, GroundingReport, Source, grounding_accuracy
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.settings import HeatmapSettings
 from refam_analysis.weights import embedded_folder
@@ -37,16 +39,18 @@ class GroundingTest:
         items: of the test split, attribute and location expressions in turn.
         seed: of the noise, of the untrained weights, of the exchange of expressions.
         batch_size: items a forward pass.
+        style: of the scenes; None for those that the model knows.
     """
 
     items: int = 500
     seed: int = 0
     batch_size: int = 32
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
-        return f"refam experiment {NAME} --items {self.items} --seed {self.seed}"
+        return f"refam experiment {NAME} --items {self.items} --seed {self.seed}{style_option(self.style)}"
 
 
 def run(
@@ -66,10 +70,12 @@ def run(
     """
     test, folder = test or GroundingTest(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder, also=["refam.json"])
-    parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})
     model = load_model(folder)
+    style = test.style or model.scene_style
+    about = {**dataclasses.asdict(test), "style": style}
+    parts = Parts(results.parent / ".cache", NAME, {**about, **weights})
     settings = default_settings(model)
-    items = hard_items("test", test.items)
+    items = hard_items("test", test.items, style=style)
 
     def ask(source: Source) -> pd.DataFrame:
         return grounding_accuracy(
@@ -79,7 +85,7 @@ def run(
     outcomes = pd.concat([parts.keep(source, partial(ask, source)) for source in SOURCES], ignore_index=True)
     tables = {"outcomes": outcomes, "summary": summary(GroundingReport(outcomes, settings))}
     configuration = {
-        **dataclasses.asdict(test),
+        **about,
         "settings": settings.to_dict(),
         "rule": f"target >= {LEAST_TARGET} and target >= {LEAST_RATIO:g} x likelier distractor",
     }
@@ -117,7 +123,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     configuration = result.provenance.configuration
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items("test", number, skip=first)
+    items = hard_items("test", number, skip=first, style=style_in(configuration))
     seed = configuration["seed"] + first * settings.seeds
     outcomes = grounding_accuracy(model, items, settings, sources=["model"], seed=seed).outcomes
     return outcomes.assign(item=outcomes["item"] + first)

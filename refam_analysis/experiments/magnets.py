@@ -35,10 +35,12 @@ from refam_analysis.experiments.magnet_conditions import (
     prompt_of,
 )
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import Prompt
 from refam_analysis.recording import Recording
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.heatmap import content_words, heatmaps
 from refam_analysis.segmentation.pipeline import default_settings, record_for_heatmaps
 from refam_analysis.segmentation.point import peaks
@@ -65,17 +67,19 @@ class MagnetTest:
         doses: numbers of words appended in the dose response.
         seed: of the noise and of words drawn at random.
         batch_size: scenes a part that is kept, and a forward pass.
+        style: of the scenes; None for those that the model knows.
     """
 
     scenes: int = 300
     doses: tuple[int, ...] = (1, 2, 3, 4, 6, 9, 12)
     seed: int = 0
     batch_size: int = 32
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
-        return f"refam experiment {NAME} --items {self.scenes} --seed {self.seed}"
+        return f"refam experiment {NAME} --items {self.scenes} --seed {self.seed}{style_option(self.style)}"
 
     @property
     def conditions(self) -> list[Condition]:
@@ -104,6 +108,7 @@ def run(
     settings = default_settings(model).attention_alone
     configuration = {
         **dataclasses.asdict(test),
+        "style": test.style or model.scene_style,
         "first_scene": FIRST_SCENE,
         "settings": settings.to_dict(),
         "conditions": [dataclasses.asdict(condition) for condition in test.conditions],
@@ -293,7 +298,8 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     configuration = result.provenance.configuration
     test = MagnetTest(doses=tuple(configuration["doses"]), seed=configuration["seed"])
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items("test", number, skip=configuration["first_scene"] + first)
+    skip = configuration["first_scene"] + first
+    items = hard_items("test", number, skip=skip, style=style_in(configuration))
     return measure(model, items, test.conditions, settings, first=first, seed=test.seed)
 
 
@@ -301,7 +307,7 @@ def _parts(
     model: DiffusionModel, test: MagnetTest, settings: HeatmapSettings, parts: Parts, *, progress: bool
 ) -> Iterator[pd.DataFrame]:
     """The rows of all scenes, a part a batch."""
-    items = hard_items("test", test.scenes, skip=FIRST_SCENE)
+    items = hard_items("test", test.scenes, skip=FIRST_SCENE, style=test.style or model.scene_style)
     conditions = test.conditions
     with tqdm(total=len(items) * len(conditions), desc="scenes x conditions", disable=not progress) as bar:
         for start in range(0, len(items), test.batch_size):

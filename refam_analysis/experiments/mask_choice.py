@@ -22,10 +22,12 @@ from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sig
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.scenes.dataset import Split
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.mask_choice import MASK_CHOICES, choose_mask
 from refam_analysis.segmentation.pipeline import default_settings, segment
 from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
@@ -47,6 +49,7 @@ class MaskChoiceTest:
         magnets: appended to every expression.
         seed: item i has the noise of seed + i times settings.seeds.
         part: items that are kept together, for a stopped run to go on from.
+        style: of the scenes; None for those that the model knows.
     """
 
     validation: int = 300
@@ -54,11 +57,15 @@ class MaskChoiceTest:
     magnets: tuple[str, ...] = DEFAULT_MAGNETS
     seed: int = 0
     part: int = 25
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
-        return f"refam experiment {NAME} --validation {self.validation} --items {self.test} --seed {self.seed}"
+        return (
+            f"refam experiment {NAME} --validation {self.validation} --items {self.test} --seed {self.seed}"
+            f"{style_option(self.style)}"
+        )
 
 
 def run(
@@ -81,13 +88,14 @@ def run(
     weights = weights_sha256(folder, also=["refam.json"]) | weights_sha256(embedded_folder("embedded-sam"))
     model, segmenter = load_model(folder), load_segmenter("embedded")
     settings = default_settings(model)
-    configuration = {**dataclasses.asdict(test), "settings": settings.to_dict()}
+    style = test.style or model.scene_style
+    configuration = {**dataclasses.asdict(test), "style": style, "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     splits: dict[Split, int] = {"validation": test.validation, "test": test.test}
     measured = []
     with tqdm(total=sum(splits.values()), desc="scenes", disable=not progress) as bar:
         for split, number in splits.items():
-            items = hard_items(split, number)
+            items = hard_items(split, number, style=style)
             for first in range(0, number, test.part):
                 chosen = items[first : first + test.part]
                 make = partial(measure, model, segmenter, chosen, settings, test.magnets, first=first, seed=test.seed)
@@ -211,7 +219,7 @@ def repeat(
     """
     configuration = result.provenance.configuration
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items(split, number, skip=first)
+    items = hard_items(split, number, skip=first, style=style_in(configuration))
     table = measure(
         model, segmenter, items, settings, configuration["magnets"], first=first, seed=configuration["seed"]
     )

@@ -11,7 +11,9 @@ import pandas as pd
 
 from refam_analysis.evaluation.clicks import click_accuracy, click_summary
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
+from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.scenes.sampling import Style
+from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam, scenes_of_segmenter
 from refam_analysis.weights import embedded_folder
 
 NAME = "segmenter"
@@ -25,16 +27,18 @@ class SegmenterTest:
         scenes: of the test split, for each occlusion.
         seed: of the clicks.
         occlusions: probabilities that an object may stand partly behind another. The first is what is reported.
+        style: of the scenes; None for those that the segmenter was trained on.
     """
 
     scenes: int = 500
     seed: int = 0
     occlusions: tuple[float, ...] = (0.0, 0.5)
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
-        return f"refam experiment {NAME} --items {self.scenes} --seed {self.seed}"
+        return f"refam experiment {NAME} --items {self.scenes} --seed {self.seed}{style_option(self.style)}"
 
 
 def run(
@@ -54,18 +58,22 @@ def run(
     """
     test, folder = test or SegmenterTest(), folder or embedded_folder("embedded-sam")
     watch, weights = Stopwatch(), weights_sha256(folder)
-    parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})
+    style = test.style or scenes_of_segmenter(folder)
+    configuration = {**dataclasses.asdict(test), "style": style}
+    parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     sam = load_embedded_sam(folder)
 
     def clicks(occlusion: float) -> pd.DataFrame:
-        return click_accuracy(sam, scenes=test.scenes, occlusion=occlusion, seed=test.seed, progress=progress)
+        return click_accuracy(
+            sam, scenes=test.scenes, occlusion=occlusion, seed=test.seed, style=style, progress=progress
+        )
 
     measured = {level: parts.keep(f"occlusion-{level:g}", partial(clicks, level)) for level in test.occlusions}
     tables = {
         "clicks": _joined(measured),
         "summary": _joined({level: click_summary(table) for level, table in measured.items()}),
     }
-    provenance = watch.provenance(test.command, dataclasses.asdict(test), weights)
+    provenance = watch.provenance(test.command, configuration, weights)
     result = write_result(NAME, tables, provenance, results=results)
     parts.forget()
     return result
@@ -80,8 +88,12 @@ def repeat(result: Result, *, folder: Path | None = None, first: int, number: in
         first: number of the first scene.
         number: of scenes.
     """
-    occlusion, seed = result.provenance.configuration["occlusions"][0], result.provenance.configuration["seed"]
-    table = click_accuracy(load_embedded_sam(folder), scenes=number, first=first, occlusion=occlusion, seed=seed)
+    about = result.provenance.configuration
+    occlusion = about["occlusions"][0]
+    table = click_accuracy(
+        load_embedded_sam(folder), scenes=number, first=first, occlusion=occlusion, seed=about["seed"],
+        style=style_in(about),
+    )  # fmt: skip
     return table.assign(occlusion=occlusion)
 
 

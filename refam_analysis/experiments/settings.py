@@ -32,11 +32,14 @@ from refam_analysis.evaluation.refinement import (
 )
 from refam_analysis.evaluation.search import SearchSpace, choose_settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_option
+from refam_analysis.files import written_whole
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.scenes import ExpressionKind
 from refam_analysis.scenes.expressions import KINDS
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.settings import GAS, HeatmapSettings
 from refam_analysis.weights import embedded_folder
 
@@ -63,6 +66,7 @@ class SettingsSearch:
         strengths: of the spatial bias, beside none.
         finalists: of each stage.
         batch_size: items a forward pass.
+        style: of the scenes; None for those that the model knows.
     """
 
     items: int = 300
@@ -76,11 +80,12 @@ class SettingsSearch:
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     finalists: int = 2
     batch_size: int = 32
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again."""
-        return f"refam experiment {NAME} --items {self.items} --seed {self.seed}"
+        return f"refam experiment {NAME} --items {self.items} --seed {self.seed}{style_option(self.style)}"
 
 
 def run(
@@ -103,14 +108,17 @@ def run(
     """
     search, folder = search or SettingsSearch(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder)
-    parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(search), **weights})
-    stages = _Stages(load_model(folder), search, parts, progress)
+    model = load_model(folder)
+    style = search.style or model.scene_style
+    about = {**dataclasses.asdict(search), "style": style}
+    parts = Parts(results.parent / ".cache", NAME, {**about, **weights})
+    stages = _Stages(model, search, style, parts, progress)
     candidates = stages.candidates()
     finalists = stages.finalists(candidates)
     chosen = _first(finalists, 1)[0]
     _write_grounding(folder, chosen)
     found = {"chosen": chosen.to_dict(), "chosen_magnets": finalists["magnets"].iloc[0]}
-    configuration = {**dataclasses.asdict(search), **found}
+    configuration = {**about, **found}
     result = write_result(
         NAME,
         {"candidates": candidates, "finalists": finalists},
@@ -125,13 +133,14 @@ def run(
 class _Stages:
     model: DiffusionModel
     search: SettingsSearch
+    style: Style
     parts: Parts
     progress: bool
 
     def candidates(self) -> pd.DataFrame:
         """Everything that was tried on the first items, stage after stage."""
         search = self.search
-        items = hard_items("validation", search.items)
+        items = self._items()
         grid = self._grid(items)
         (base,) = _first(grid, 1)
         heads = self.parts.keep(
@@ -149,7 +158,7 @@ class _Stages:
         """The best of each stage on the second items, best first; of equals the one with fewer forward passes."""
         able = candidates[candidates["gas"] != "redirect"]
         stages = [rows for _, rows in able.groupby("stage", sort=False)]
-        items = hard_items("validation", self.search.items, kinds=self.search.kinds, skip=self.search.items)
+        items = self._items(kinds=self.search.kinds, skip=self.search.items)
         tables = []
         for magnets in MAGNETS:
             best = [one for rows in stages for one in _first(rows, self.search.finalists, magnets=magnets)]
@@ -161,9 +170,12 @@ class _Stages:
         order = ["margin", "passes"]
         return table.assign(passes=cost).sort_values(order, ascending=[False, True], kind="stable", ignore_index=True)
 
+    def _items(self, **further: Any) -> list[GroundingItem]:
+        return hard_items("validation", self.search.items, style=self.style, **further)
+
     def _switches(self, start: HeatmapSettings) -> pd.DataFrame:
         """Every combination of switches, without and with magnets."""
-        items = hard_items("validation", self.search.items, kinds=self.search.kinds)
+        items = self._items(kinds=self.search.kinds)
         tables = []
         for magnets, gas in product(MAGNETS, GAS):
             if gas == "redirect" and not MAGNETS[magnets]:
@@ -216,6 +228,5 @@ def _best_levels(grid: pd.DataFrame, number: int) -> list[float]:
 def _write_grounding(folder: Path, settings: HeatmapSettings) -> None:
     path = folder / "refam.json"
     entries = json.loads(path.read_text(encoding="utf-8")) | {"grounding": settings.to_dict()}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as place:
+        place.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from refam_analysis.analysis.key_importance import importance_over_scenes, key_i
 from refam_analysis.analysis.sinks import call_sinks
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.recordings import record_items
+from refam_analysis.files import told_when_refused, written_whole
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.recording import Recording
 from refam_analysis.recording.quantities import absent_quantities
@@ -59,9 +60,11 @@ class SinkSurvey:
         Args:
             folder: made where it is not there.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.sinks.to_csv(folder / "sinks.csv", index=False)
-        self.importance.to_csv(folder / "key-importance.csv", index=False)
+        with told_when_refused(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, table in (("sinks", self.sinks), ("key-importance", self.importance)):
+            with written_whole(folder / f"{name}.csv") as place:
+                table.to_csv(place, index=False)
 
     def summary(self) -> str:
         """The peak sink-to-random key-importance ratio and what it is of, in one sentence."""
@@ -101,7 +104,7 @@ def survey_sinks(
         progress: show a bar over scenes.
     """
     effects, importance = [], []
-    items = hard_items("validation", scenes)
+    items = hard_items("validation", scenes, style=model.scene_style)
     recordings = _recordings(model, items, noise_level=noise_level, magnets=magnets, batch_size=batch_size, seed=seed)
     for recording in tqdm(recordings, total=len(items), desc="scenes", disable=not progress):
         effects.append(key_effects(recording, reference=reference))

@@ -18,11 +18,14 @@ import pandas as pd
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.moving import MOVING_SOURCES, SPEEDS, MovingReport, moving_accuracy, settings_accuracy
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import moving_options, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.scenes import MOVING_KINDS, MovingSample, MovingScenes
+from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.motion import EVENTS
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings, load_segmenter
 from refam_analysis.segmentation.video.reprompting import FollowSettings
 from refam_analysis.weights import embedded_folder
@@ -66,17 +69,22 @@ class VideoTest:
         validation: clips of the validation split that settings are chosen on.
         magnets: appended to every expression.
         seed: of the noise.
+        style: of the scenes; None for those that the model knows.
     """
 
     clips: int = 300
     validation: int = 48
     magnets: tuple[str, ...] = DEFAULT_MAGNETS
     seed: int = 0
+    style: Style | None = None
 
     @property
     def command(self) -> str:
         """Makes the result again, with the magnets that are the default."""
-        return f"refam experiment {NAME} --items {self.clips} --validation {self.validation} --seed {self.seed}"
+        return (
+            f"refam experiment {NAME} --items {self.clips} --validation {self.validation} --seed {self.seed}"
+            f"{style_option(self.style)}"
+        )
 
 
 def run(
@@ -99,12 +107,14 @@ def run(
     test, folder = test or VideoTest(), folder or embedded_folder("embedded-dit")
     watch = Stopwatch()
     weights = weights_sha256(folder, also=["refam.json"]) | weights_sha256(embedded_folder("embedded-sam"))
-    parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})
     model, segmenter = load_model(folder), load_segmenter("embedded")
+    style = test.style or model.scene_style
+    about = {**dataclasses.asdict(test), "style": style}
+    parts = Parts(results.parent / ".cache", NAME, {**about, **weights})
     settings = default_settings(model)
-    choice = parts.keep("choice", partial(_choose, segmenter, test.validation, progress))
+    choice = parts.keep("choice", partial(_choose, segmenter, test.validation, style, progress))
     follow = CANDIDATES[str(choice.loc[choice["chosen"], "candidate"].item())]
-    clips = MovingScenes("test", length=test.clips)
+    clips = _clips("test", test.clips, style)
 
     def measure(first: int) -> pd.DataFrame:
         some = [clips[i] for i in range(first, min(first + _PART, test.clips))]
@@ -113,7 +123,7 @@ def run(
     measured = [parts.keep(f"clips-{first}", partial(measure, first)) for first in range(0, test.clips, _PART)]
     outcomes = _in_order(pd.concat(measured, ignore_index=True))
     configuration = {
-        **dataclasses.asdict(test),
+        **about,
         "settings": settings.to_dict(),
         "follow": dataclasses.asdict(follow),
         "rule": f"J&F of the clips whose first point is on the target >= {LEAST_JF:.2f}",
@@ -159,7 +169,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     about = result.provenance.configuration
     test = VideoTest(about["clips"], about["validation"], tuple(about["magnets"]), about["seed"])
-    clips = MovingScenes("test", length=test.clips)
+    clips = _clips("test", test.clips, style_in(about))
     return _measured(
         model, load_segmenter("embedded"), [clips[i] for i in range(first, first + number)],
         HeatmapSettings.from_dict(about["settings"]), FollowSettings(**about["follow"]), test, first, progress=False,
@@ -193,8 +203,12 @@ def choice_table(accuracies: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def _choose(segmenter: Segmenter, number: int, progress: bool) -> pd.DataFrame:
-    clips = MovingScenes("validation", length=number)
+def _clips(split: Split, number: int, style: Style) -> MovingScenes:
+    return MovingScenes(split, length=number, options=moving_options(style))
+
+
+def _choose(segmenter: Segmenter, number: int, style: Style, progress: bool) -> pd.DataFrame:
+    clips = _clips("validation", number, style)
     return choice_table(settings_accuracy(clips, CANDIDATES, segmenter=segmenter, progress=progress))
 
 

@@ -31,6 +31,7 @@ from refam_analysis.models.images import ImageSource, load_image
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule, check_noise_level
 from refam_analysis.prompts import Prompt, Token, make_prompt
+from refam_analysis.scenes.sampling import Style
 
 EMPTY_PROMPT = Prompt("", ())
 """The unconditional prompt."""
@@ -141,6 +142,11 @@ class DiffusionModel(ABC):
     def text_length(self) -> int:
         """Tokens of the text segment, padding included."""
         return self.defaults.text_length
+
+    @property
+    def scene_style(self) -> Style:
+        """Style of the diagnostic scenes that it knows, and so is measured on where nothing else is asked for."""
+        return self.defaults.scenes
 
     @property
     @abstractmethod

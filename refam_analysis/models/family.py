@@ -9,6 +9,7 @@ from typing import Any
 
 from refam_analysis.errors import RefamError
 from refam_analysis.models.layout import CALLS, Attention, Role
+from refam_analysis.scenes.sampling import Style
 
 CallsOfBlock = Callable[[Mapping[str, Any], int], tuple[Role, ...]]
 
@@ -90,6 +91,7 @@ class ModelDefaults:
         guidance: of ``generate``; 1 is none.
         grounding: settings for heatmaps that were chosen on validation scenes; empty where nothing was searched.
         frames: of the clips of ``generate``; 1 where there are no clips.
+        scenes: style of the diagnostic scenes that it knows: what it was trained on, ``plain`` where nothing is said.
     """
 
     image_size: tuple[int, int]
@@ -98,6 +100,7 @@ class ModelDefaults:
     guidance: float
     grounding: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     frames: int = 1
+    scenes: Style = "plain"
 
 
 def nearest_multiple(side: int, cell: int) -> int:

@@ -7,11 +7,12 @@ needs no network. Which part a folder lacks is said before anything is loaded (`
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import DiffusionPipeline
@@ -20,8 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.family import ModelDefaults
-from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
+from refam_analysis.models.folders import ModelFolderError, check_folder, check_settings, read_json
 from refam_analysis.models.registry import PIPELINES, family_class
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
 
 _OWN_SETTINGS = "refam.json"
@@ -58,7 +60,7 @@ def load_model(
         return _model(source, {}, name=str(name), revision=None)
     folder, revision = _folder(str(source))
     family_class(check_folder(folder)["_class_name"])  # before the weights are read
-    settings = read_json(folder / _OWN_SETTINGS) if (folder / _OWN_SETTINGS).is_file() else {}
+    settings = _settings(folder)
     device = torch.device(device or "cpu")
     dtype = dtype or (torch.float32 if settings or device.type == "cpu" else torch.bfloat16)
     pipeline = _load_pipeline(folder, dtype).to(device)
@@ -69,10 +71,10 @@ def _folder(source: str) -> tuple[Path, str | None]:
     """Where the files are, and the revision of a model of the hub."""
     if source == "embedded":
         return embedded_folder("embedded-dit"), None
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
         return path, None
-    if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.exists():
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or os.path.exists(path):
         raise ModelFolderError(path, "there is no such folder")
     try:
         family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
@@ -80,6 +82,17 @@ def _folder(source: str) -> tuple[Path, str | None]:
     except (OSError, ValueError) as error:
         raise ModelFolderError(path, f"there is no such folder, and the hub does not give it ({error})") from error
     return folder, folder.name
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the folder's ``refam.json`` says; nothing where there is none."""
+    path = folder / _OWN_SETTINGS
+    settings = read_json(path) if path.is_file() else {}
+    check_settings(folder, settings)
+    known = get_args(Style)
+    if (style := settings.get("scenes", "plain")) not in known:
+        raise ModelFolderError(folder, f"its {path.name} names scenes {style!r}, and there are {' and '.join(known)}")
+    return settings
 
 
 def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
@@ -138,6 +151,7 @@ def _with_settings(defaults: ModelDefaults, settings: Mapping[str, Any]) -> Mode
         guidance=float(settings.get("guidance", defaults.guidance)),
         grounding=MappingProxyType(dict(settings.get("grounding", {}))),
         frames=int(settings.get("frames", defaults.frames)),
+        scenes=settings.get("scenes", defaults.scenes),
     )
 
 

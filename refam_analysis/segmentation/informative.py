@@ -16,7 +16,8 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.fingerprint import weights_fingerprint
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording, record_batch
-from refam_analysis.scenes import Scenes
+from refam_analysis.scenes import SceneOptions, Scenes
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.settings import Direction, HeatmapSettings
 
 CALIBRATION_SCENES = 12
@@ -26,8 +27,8 @@ LARGEST_SCENE = 512
 
 _BATCH = 4
 
-_found: dict[tuple[str, Direction, tuple[float, ...]], tuple[int, ...]] = {}
-"""What models have answered in this process, by the digest of their weights."""
+_found: dict[tuple[str, Style, Direction, tuple[float, ...]], tuple[int, ...]] = {}
+"""What models have answered in this process, by the digest of their weights and the scenes that they know."""
 
 
 def informative_blocks(
@@ -54,7 +55,7 @@ def informative_blocks(
     digest = weights_fingerprint(*dict.fromkeys(model.transformer_at(level) for level in levels))
     if digest is None:
         return _ask(model, direction, levels)
-    key = (digest, direction, levels)
+    key = (digest, model.scene_style, direction, levels)
     if key not in _found:
         _found[key] = _ask(model, direction, levels)
     return _found[key]
@@ -88,7 +89,8 @@ def _ask(model: DiffusionModel, direction: Direction, levels: tuple[float, ...])
 def _recorded(model: DiffusionModel, direction: Direction, levels: tuple[float, ...]) -> list[Recording]:
     """The scenes with the name of their first object: short, so that it fits any text encoder."""
     side = min(LARGEST_SCENE, *model.default_size)
-    scenes = list(Scenes("validation", length=CALIBRATION_SCENES, size=side, kinds=()))
+    options = SceneOptions(style=model.scene_style)
+    scenes = list(Scenes("validation", length=CALIBRATION_SCENES, size=side, options=options, kinds=()))
     things = [sample.scene.objects[0] for sample in scenes]
     recordings: list[Recording] = []
     for first in range(0, len(scenes), _BATCH):

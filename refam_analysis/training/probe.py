@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 from refam_analysis.evaluation.grounding import grounding_accuracy
-from refam_analysis.evaluation.items import GroundingItem, hard_items, scene_items
+from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.scenes import ExpressionKind, SceneOptions, Scenes
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.settings import HeatmapSettings
 
@@ -41,8 +40,4 @@ def probe(model: DiffusionModel, *, items: int = 100, style: Style = "plain") ->
 
 @cache
 def _items(number: int, size: int, style: Style) -> list[GroundingItem]:
-    if style == "plain":
-        return hard_items("validation", number, size=size)
-    options = SceneOptions(objects=(3, 3), shared_attribute=True, style=style)
-    kinds: tuple[ExpressionKind, ...] = ("attribute", "location")
-    return scene_items(Scenes("validation", length=number, size=size, options=options, kinds=kinds, balanced=True))
+    return hard_items("validation", number, objects=3, size=size, style=style)

@@ -120,3 +120,10 @@ def test_interval_of_the_mean_covers_it_as_often_as_it_says() -> None:
         row = click_summary(table, seed=seed).iloc[0]
         covered.append(row["iou_low"] < 0.5 < row["iou_high"])
     assert 0.85 < np.mean(covered) <= 1.0
+
+
+def test_rich_scenes_are_clicked_with_their_own_numbers_of_objects(sam: Sam) -> None:
+    table = click_accuracy(sam, scenes=5, occlusion=0.5, style="rich")
+    split = Scenes("test", length=5, size=SIZE, options=SceneOptions((2, 6), 0.5, style="rich"), kinds=())
+    large_enough = [(split[i].masks.sum((1, 2)) >= LEAST_PIXELS).sum() for i in range(5)]
+    assert table.groupby("scene").size().tolist() == large_enough

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refam_analysis.evaluation.colour_judge import fit_background, judge_colour, nearest_colours
-from refam_analysis.scenes import BACKGROUNDS, COLOURS, SceneOptions, Scenes
+from refam_analysis.scenes import BACKGROUNDS, COLOURS, TEXTURES, Scene, SceneObject, SceneOptions, Scenes, render
 
 
 def picture(background: str, *, size: int = 64) -> np.ndarray:
@@ -86,3 +88,20 @@ def test_background_behind_an_object_is_continued() -> None:
     pixels[20:44, 20:44] = COLOURS["white"]
     np.testing.assert_allclose(fit_background(pixels)[20:44, 20:44], true[20:44, 20:44], atol=0.12)
     assert np.abs(fit_background(pixels)[20:44, 20:44] - true[20:44, 20:44]).mean() < 0.03
+
+
+def test_true_rich_scenes_are_judged_right_although_their_background_has_a_texture() -> None:
+    samples = Scenes("test", length=60, options=SceneOptions(objects=(1, 1), style="rich"), kinds=())
+    judged = [(judge_colour(sample.image, style="rich"), sample) for sample in samples]
+    overlap = [(seen.mask & s.masks[0]).sum() / (seen.mask | s.masks[0]).sum() for seen, s in judged]
+    assert np.mean([seen.colour == sample.scene.objects[0].colour for seen, sample in judged]) >= 0.95
+    assert np.mean(overlap) > 0.85
+
+
+@pytest.mark.parametrize("texture", list(TEXTURES))
+def test_a_texture_alone_has_no_colour(texture: str) -> None:
+    red = SceneObject("circle", "red", "small", 0.5, 0.5, 0.1)
+    bare = replace(red, x=9.0)
+    pictures = [render([Scene((item,), texture, grain=7)], size=64).pictures()[0] for item in (bare, red)]
+    shares = [judge_colour(one, style="rich").mask.mean() for one in pictures]
+    assert shares[0] < 0.02 < shares[1]

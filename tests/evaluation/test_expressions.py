@@ -78,6 +78,13 @@ def test_objects_meant_by_a_phrase(phrase: str, objects: list[int]) -> None:
     assert objects_meant(phrase, SCENE) == objects
 
 
+def test_materials_tell_objects_of_rich_scenes_apart() -> None:
+    matt, shiny = (
+        SceneObject("heart", "red", "large", x, 0.5, 0.16, material=m) for x, m in ((0.2, "matt"), (0.8, "shiny"))
+    )
+    assert objects_meant("the shiny red heart", Scene((matt, shiny), "grass")) == [1]
+
+
 @pytest.fixture(scope="module", params=PARSERS)
 def readings(request: pytest.FixtureRequest) -> pd.DataFrame:
     return expression_readings(Scenes("validation", length=60), parser=request.param)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, scene_items
-from refam_analysis.scenes import SceneOptions, Scenes
+from refam_analysis.scenes import SHAPES, SceneOptions, Scenes
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,23 @@ def test_every_expression_of_every_scene_is_an_item() -> None:
 def test_no_items_are_refused(wrong: dict) -> None:
     with pytest.raises(ItemsError, match="make no items"):
         hard_items("test", **{"count": 1, **wrong})
+
+
+@pytest.fixture(scope="module")
+def rich() -> list[GroundingItem]:
+    return hard_items("test", 24, size=48, style="rich")
+
+
+def test_rich_hard_items_have_three_or_four_objects_of_more_shapes(rich: list[GroundingItem]) -> None:
+    assert {len(item.masks) for item in rich} == {3, 4}
+    assert {shape for item in rich for shape in item.shapes} - set(SHAPES)
+
+
+def test_rich_hard_items_need_more_than_one_attribute(rich: list[GroundingItem]) -> None:
+    for item in rich:
+        first = item.distractors[0]
+        assert item.colours[first] == item.colours[item.target] or item.shapes[first] == item.shapes[item.target]
+
+
+def test_as_many_objects_as_asked_for_stand_in_a_rich_scene() -> None:
+    assert {len(item.masks) for item in hard_items("test", 6, size=48, style="rich", objects=3)} == {3}

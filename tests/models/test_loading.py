@@ -168,6 +168,19 @@ def test_a_file_that_is_cut_short_names_its_part(folder: Path) -> None:
         load_model(folder)
 
 
+def test_a_model_says_which_scenes_it_knows(folder: Path) -> None:
+    assert load_model(folder).scene_style == "plain"
+    said = json.loads((folder / "refam.json").read_text())
+    (folder / "refam.json").write_text(json.dumps(said | {"scenes": "rich"}))
+    assert load_model(folder).scene_style == "rich"
+
+
+def test_scenes_that_there_are_not_are_named(folder: Path) -> None:
+    (folder / "refam.json").write_text(json.dumps({"scenes": "baroque"}))
+    with pytest.raises(ModelFolderError, match="'baroque', and there are plain and rich"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("text", ["{", "[]"], ids=["no-json", "no-object"])
 def test_broken_settings_are_named(text: str, folder: Path) -> None:
     (folder / "refam.json").write_text(text)

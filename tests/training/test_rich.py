@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderTiny
 from transformers import T5Tokenizer
 
-from refam_analysis.evaluation.clicks import LEAST_PIXELS
+from refam_analysis.evaluation.clicks import click_accuracy
 from refam_analysis.evaluation.grounding import grounding_accuracy
 from refam_analysis.evaluation.items import scene_items
 from refam_analysis.models import load_model
@@ -36,7 +36,6 @@ from refam_analysis.training.data import LatentScenes, training_scenes
 from refam_analysis.training.dit import CONFIGURATIONS, Trainer
 from refam_analysis.training.export import export
 from refam_analysis.training.probe import READING, probe
-from refam_analysis.training.sam import OPTIONS, rich_accuracy
 from refam_analysis.training.sam import train as train_sam
 from refam_analysis.training.text import TEXT_LENGTH, empty_words, make_t5_tokenizer
 from refam_analysis.weights import embedded_folder
@@ -117,6 +116,7 @@ def test_the_deep_transformer_learns_resumes_and_ships(rich_folder: Path) -> Non
     assert deep_trainer(rich_folder).update(data, 4, 400) == following
     export(rich_folder, rich_folder / "exported", configuration="deep")
     model = load_model(rich_folder / "exported")
+    assert model.scene_style == "rich"
     assert len(model.transformer.transformer_blocks) + len(model.transformer.single_transformer_blocks) == 12
 
 
@@ -136,13 +136,9 @@ def test_the_autoencoder_can_have_more_channels(tmp_path: Path) -> None:
 def test_the_segmenter_trains_on_rich_scenes_and_is_measured(tmp_path: Path) -> None:
     small = SamConfig(image_size=48, patch_size=8, width=24, depth=1, embedding=32)
     model = train_sam(tmp_path, minutes=5, steps=2, batch=2, seed=0, config=small, style="rich")
-    table = rich_accuracy(model, scenes=5)
-    split = Scenes("test", length=5, size=48, options=OPTIONS["rich"], kinds=())
-    large_enough = [(split[i].masks.sum((1, 2)) >= LEAST_PIXELS).sum() for i in range(5)]
-    assert table.groupby("scene").size().tolist() == large_enough
-    assert table["iou"].between(0, 1).all() and (table["best"] >= table["iou"]).all()
-    untrained = rich_accuracy(small_sam(small), scenes=5)
-    assert not np.allclose(untrained["iou"], table["iou"])
+    shown = click_accuracy(model, scenes=5, occlusion=0.5, style="rich")
+    unlearnt = click_accuracy(small_sam(small), scenes=5, occlusion=0.5, style="rich")
+    assert not np.allclose(unlearnt["iou"], shown["iou"])
 
 
 def test_the_probe_asks_about_rich_scenes_that_need_more_than_one_attribute() -> None:

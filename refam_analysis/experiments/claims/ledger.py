@@ -21,8 +21,10 @@ from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
 from refam_analysis.experiments.claims.rules import CRITERIA, judge, verdicts
 from refam_analysis.experiments.provenance import RESULTS, ROOT, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.segmenters import load_segmenter
 from refam_analysis.weights import embedded_folder
@@ -43,6 +45,7 @@ class LedgerRun:
         control: whether the same transformer with random weights is measured beside; it needs its memory once more.
         seed: of noise, untrained weights and random tokens.
         batch_size: scenes a part, and a forward pass.
+        style: of the scenes; None for those that the model knows.
     """
 
     model: str = "embedded"
@@ -51,12 +54,16 @@ class LedgerRun:
     control: bool = True
     seed: int = 0
     batch_size: int = 20
+    style: Style | None = None
 
     def command(self, out: Path) -> str:
         """Makes the result again, from the root of the checkout; where else the result lay is not told."""
         control = "" if self.control else " --no-control"
         place = out.relative_to(ROOT) if out.is_relative_to(ROOT) else out.name
-        return f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control} --out {place}"
+        style = style_option(self.style)
+        return (
+            f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control}{style} --out {place}"
+        )
 
 
 def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: bool = False) -> Result:
@@ -79,6 +86,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
     settings = default_settings(model)
     configuration = {
         **dataclasses.asdict(test),
+        "style": test.style or model.scene_style,
         "first_scene": FIRST_SCENE,
         "settings": settings.to_dict(),
         "model_name": model.name,
@@ -135,14 +143,14 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     fields = {field.name for field in dataclasses.fields(LedgerRun)}
     test = LedgerRun(**{k: v for k, v in result.provenance.configuration.items() if k in fields})
-    items = hard_items("test", number, skip=FIRST_SCENE + first)
+    items = hard_items("test", number, skip=FIRST_SCENE + first, style=style_in(result.provenance.configuration))
     asked = _asked(model, dataclasses.replace(test, control=False))
     return summarise(measure_batch(asked, items, first=first, seed=test.seed), {})["scenes"]
 
 
 def _measured(model: DiffusionModel, test: LedgerRun, parts: Parts, *, progress: bool) -> Iterator[pd.DataFrame]:
     """The long table, a part a batch of scenes."""
-    items = hard_items("test", test.scenes, skip=FIRST_SCENE)
+    items = hard_items("test", test.scenes, skip=FIRST_SCENE, style=test.style or model.scene_style)
     asked = _asked(model, test)
     with tqdm(total=len(items), desc="scenes", disable=not progress) as bar:
         for start in range(0, len(items), test.batch_size):

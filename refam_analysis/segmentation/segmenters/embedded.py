@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +20,16 @@ from safetensors.torch import load_file, save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from refam_analysis.errors import RefamError
+from refam_analysis.scenes.sampling import Style
 
 EMBEDDED_SAM_FOLDER = Path(__file__).parents[2] / "weights" / "data" / "embedded-sam"
 """Where the trained segmenter lies in the installed package: ``config.json`` and ``model.safetensors``."""
 
+LARGEST = 4096
+"""Of all sizes: more is taken for a broken file before memory is asked for."""
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+_SCENES = "scenes"
+"""Entry of the configuration that says which scenes the segmenter was trained on; plain ones where it is missing."""
 
 
 class SegmenterFolderError(RefamError, ValueError):
@@ -88,8 +94,8 @@ class SamConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, before a layer deep inside does."""
         for name, number in dataclasses.asdict(self).items():
-            if not isinstance(number, int) or number < 1:
-                raise SamConfigError(f"{name} is {number!r}; it must be a whole number of at least 1")
+            if not isinstance(number, int) or not 1 <= number <= LARGEST:
+                raise SamConfigError(f"{name} is {number!r}; it must be a whole number from 1 to {LARGEST}")
         for name, whole, part in (
             ("image_size by patch_size", self.image_size, self.patch_size),
             ("width by heads", self.width, self.heads),
@@ -166,13 +172,14 @@ def small_sam(config: SamConfig | None = None) -> Sam:
     return Sam(image_encoder, prompt_encoder, mask_decoder).eval()
 
 
-def save_embedded_sam(model: Sam, config: SamConfig, folder: str | Path) -> None:
+def save_embedded_sam(model: Sam, config: SamConfig, folder: str | Path, *, scenes: Style = "plain") -> None:
     """Write a small ``Sam`` as ``config.json`` and ``model.safetensors`` (float16).
 
     Args:
         model: what :func:`small_sam` built from ``config``, trained or not.
         config: its sizes.
         folder: made when it is not there.
+        scenes: style of those that it was trained on.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +187,8 @@ def save_embedded_sam(model: Sam, config: SamConfig, folder: str | Path) -> None
         name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+    entries = dataclasses.asdict(config) | ({} if scenes == "plain" else {_SCENES: scenes})
+    (folder / CONFIG_FILE).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
 def load_embedded_sam(folder: str | Path | None = None) -> Sam:
@@ -199,11 +207,16 @@ def load_embedded_sam(folder: str | Path | None = None) -> Sam:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise SegmenterFolderError(folder, f"{name} is missing")
-    model = small_sam(_read_config(folder))
+    config = _read_config(folder)
     try:
         weights = load_file(folder / WEIGHTS_FILE)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise SegmenterFolderError(folder, f"{WEIGHTS_FILE} cannot be read ({error})") from error
+    with torch.device("meta"):  # shapes alone: a configuration of another model may need any amount of memory
+        shapes = {name: tensor.shape for name, tensor in small_sam(config).state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+        raise SegmenterFolderError(folder, f"{WEIGHTS_FILE} does not fit {CONFIG_FILE}")
+    model = small_sam(config)
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True)
     except RuntimeError as error:
@@ -211,9 +224,35 @@ def load_embedded_sam(folder: str | Path | None = None) -> Sam:
     return model
 
 
+def scenes_of_segmenter(folder: str | Path | None = None) -> Style:
+    """Style of the scenes that a small ``Sam`` was trained on, as its folder says.
+
+    Args:
+        folder: what :func:`save_embedded_sam` wrote; None for the one that ships with the package.
+
+    Raises:
+        SegmenterFolderError: the configuration is missing, unreadable, or names scenes that there are not.
+
+    >>> scenes_of_segmenter() in ("plain", "rich")
+    True
+    """
+    folder = EMBEDDED_SAM_FOLDER if folder is None else Path(folder)
+    style, known = _read_entries(folder).get(_SCENES, "plain"), get_args(Style)
+    if style not in known:
+        raise SegmenterFolderError(folder, f"{CONFIG_FILE} names scenes {style!r}, and there are {' and '.join(known)}")
+    return cast(Style, style)
+
+
 def _read_config(folder: Path) -> SamConfig:
+    entries = _read_entries(folder)
     try:
-        entries = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        return SamConfig(**entries)
+        return SamConfig(**{name: value for name, value in entries.items() if name != _SCENES})
     except (ValueError, TypeError) as error:
+        raise SegmenterFolderError(folder, f"{CONFIG_FILE} cannot be used ({error})") from error
+
+
+def _read_entries(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise SegmenterFolderError(folder, f"{CONFIG_FILE} cannot be used ({error})") from error

@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.scenes import MATERIALS, SceneOptions, Scenes, SceneSample
-from refam_analysis.scenes.sampling import Style
+from refam_analysis.scenes import SceneOptions, Scenes, SceneSample
 from refam_analysis.segmentation.pipeline import segment_expressions
 from refam_analysis.segmentation.result import SegmentationResult, run_lengths
 from refam_analysis.widgets.browser.export import SEED, Attention
@@ -39,18 +38,8 @@ def gallery(model: DiffusionModel, number: int = SIZE) -> Scenes:
         model: says the size of the pictures.
         number: how many.
     """
-    options = SceneOptions(objects=(2, 4), shared_attribute=True, style=style_of(model))
+    options = SceneOptions(objects=(2, 4), shared_attribute=True, style=model.scene_style)
     return Scenes("test", length=number, size=model.default_size[0], options=options, kinds=("attribute", "location"))
-
-
-def style_of(model: DiffusionModel) -> Style:
-    """The scenes that a model knows: rich ones, if its tokenizer has the materials as whole words.
-
-    Args:
-        model: a FLUX of this repository's training.
-    """
-    known = model.pipeline.tokenizer_2.get_vocab()
-    return "rich" if all(f"▁{material}" in known for material in MATERIALS) else "plain"
 
 
 def pixels_of(samples: Sequence[SceneSample]) -> bytes:

@@ -11,6 +11,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.segmenters import Segmenter, SegmenterInputError, UnknownSegmenterError, load_segmenter
 from refam_analysis.segmentation.segmenters.base import NoImageError
 from refam_analysis.segmentation.segmenters.embedded import (
@@ -19,6 +20,7 @@ from refam_analysis.segmentation.segmenters.embedded import (
     SegmenterFolderError,
     load_embedded_sam,
     save_embedded_sam,
+    scenes_of_segmenter,
     small_sam,
 )
 from refam_analysis.segmentation.segmenters.sam import SamSegmenter
@@ -61,6 +63,21 @@ def test_what_was_saved_is_loaded_up_to_half_precision(sam: Sam, tmp_path: Path)
     for name, tensor in sam.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("style", ["plain", "rich"])
+def test_a_folder_says_which_scenes_its_segmenter_knows(sam: Sam, tmp_path: Path, style: Style) -> None:
+    save_embedded_sam(sam, TINY, tmp_path, scenes=style)
+    assert scenes_of_segmenter(tmp_path) == style
+    load_embedded_sam(tmp_path)
+
+
+def test_scenes_that_there_are_not_are_named(sam: Sam, tmp_path: Path) -> None:
+    save_embedded_sam(sam, TINY, tmp_path)
+    entries = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(entries | {"scenes": "baroque"}))
+    with pytest.raises(SegmenterFolderError, match="baroque"):
+        scenes_of_segmenter(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

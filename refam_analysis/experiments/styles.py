@@ -1,0 +1,41 @@
+"""Which scenes an experiment is made on: those that the model knows, unless others are asked for.
+
+A model says in its folder which scenes it was trained on (``scenes`` in ``refam.json``, or in a segmenter's
+``config.json``). Every experiment's test has the field ``style``, None by default, which overrides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refam_analysis.scenes import MovingOptions, SceneOptions
+from refam_analysis.scenes.sampling import Style
+
+
+def style_option(style: Style | None) -> str:
+    """What a command says where other scenes than the model's own were asked for.
+
+    >>> style_option(None), style_option("rich")
+    ('', ' --style rich')
+    """
+    return f" --style {style}" if style else ""
+
+
+def style_in(configuration: Mapping[str, Any]) -> Style:
+    """The scenes that a result was made on; results of before there were several are of plain ones.
+
+    >>> style_in({"style": "rich"}), style_in({"seed": 0})
+    ('rich', 'plain')
+    """
+    style: Style = configuration.get("style") or "plain"
+    return style
+
+
+def moving_options(style: Style) -> MovingOptions:
+    """Which clips to draw, of a style: three objects, two of which share a colour or a shape.
+
+    >>> moving_options("plain") == MovingOptions()
+    True
+    """
+    return MovingOptions(scenes=SceneOptions(objects=(3, 3), shared_attribute=True, style=style))
