@@ -7,7 +7,6 @@ needs no network. Which part a folder lacks is said before anything is loaded (`
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.family import ModelDefaults
-from refam_analysis.models.folders import ModelFolderError, check_folder, check_settings, read_json
+from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
 from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
@@ -71,10 +70,10 @@ def _folder(source: str) -> tuple[Path, str | None]:
     """Where the files are, and the revision of a model of the hub."""
     if source == "embedded":
         return embedded_folder("embedded-dit"), None
-    path = Path(os.path.expanduser(source))
-    if os.path.isdir(path):
+    path = Path(source).expanduser()
+    if path.is_dir():
         return path, None
-    if source.count("/") != 1 or source.startswith((".", "/", "~")) or os.path.exists(path):
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.exists():
         raise ModelFolderError(path, "there is no such folder")
     try:
         family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
@@ -88,7 +87,6 @@ def _settings(folder: Path) -> dict[str, Any]:
     """What the folder's ``refam.json`` says; nothing where there is none."""
     path = folder / _OWN_SETTINGS
     settings = read_json(path) if path.is_file() else {}
-    check_settings(folder, settings)
     known = get_args(Style)
     if (style := settings.get("scenes", "plain")) not in known:
         raise ModelFolderError(folder, f"its {path.name} names scenes {style!r}, and there are {' and '.join(known)}")
