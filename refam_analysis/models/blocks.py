@@ -153,8 +153,8 @@ def head_shape(transformer: nn.Module) -> tuple[int, int]:
     """Number of heads, and channels of each, by the configuration; 0 for what it does not say."""
     config: Mapping[str, Any] = getattr(transformer, "config", {})
     heads = int(config.get("num_attention_heads", config.get("n_heads", 0)))
-    width = config.get("attention_head_dim") or (int(config.get("dim", 0)) // heads if heads else 0)
-    return heads, int(width)
+    whole = int(config.get("dim") or config.get("hidden_size", 0))
+    return heads, int(config.get("attention_head_dim") or (whole // heads if heads else 0))
 
 
 def choose_blocks(blocks: Sequence[Block], wanted: Iterable[int] | None) -> tuple[Block, ...]:

@@ -87,8 +87,8 @@ class FlowSchedule:
 
     Attributes:
         timesteps: what t = 1 is called: 1000 in SD3, 1 in FLUX.
-        reversed: time runs from noise to image, and so does the velocity (Mochi, Z-Image): the model is told 1 - t and
-            predicts image - noise instead of noise - image.
+        reversed: time runs from noise to image, and so does the velocity (Mochi, Z-Image, Lumina 2): told is 1 - t, and
+            predicted image - noise instead of noise - image.
 
     >>> FlowSchedule(timesteps=1000.0, reversed=True).timestep(0.25)
     750.0

@@ -122,7 +122,7 @@ class Recorder:
         calls: the attention calls of every block, in order, for a model of a family that is not known here and that
             makes others than its layout's attention says: of "joint", "image", "text" and "other".
         stack: "main", or a refiner that runs before it over one side alone, with the layout of the main stack all the
-            same: "context_refiner" over the text (Z-Image, HunyuanVideo), "noise_refiner" over the image (Z-Image).
+            same: "context_refiner" over the text, "noise_refiner" over the image (Z-Image, Lumina 2).
         intervention: what is done to chosen keys, see :class:`Intervention`; then the output is what that makes of it.
         sink: where finished blocks go instead of staying in memory, such as a :class:`RecordingStore`.
         before: called with the plan and the first attention call that is kept, before anything of it is; what it raises

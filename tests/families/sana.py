@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 
 import torch
 from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, SanaPipeline, SanaTransformer2DModel
@@ -15,11 +16,11 @@ from families.parts import WORDS
 TEXT_LENGTH = 20
 
 
-def tiny_gemma_tokenizer(*, joins: bool = True) -> GemmaTokenizer:
+def tiny_gemma_tokenizer(*, joins: bool = True, words: Sequence[str] = WORDS) -> GemmaTokenizer:
     """Letters, which it joins to a known word and the space before it, as the real one does, or leaves apart."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     letters = ["▁", "\n", *string.printable.strip()]
-    merges = list(dict.fromkeys((f"▁{word[:i]}", word[i]) for word in WORDS for i in range(len(word))))
+    merges = list(dict.fromkeys((f"▁{word[:i]}", word[i]) for word in words for i in range(len(word))))
     pieces = [*special, *letters, *(left + right for left, right in merges)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     return GemmaTokenizer(vocabulary, merges if joins else [], add_bos_token=True, model_max_length=8192)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
-from families import hunyuan_video, z_image
+from families import hunyuan_video, lumina2, z_image
 from families.case import FamilyCase
 from families.running import PROMPTS, inputs_of, loaded, pictures
 from families.spy import spied
@@ -32,11 +32,11 @@ from refam_analysis.recording import QUANTITIES, MissedAttentionError, Recorder,
 
 Plain = Callable[..., torch.Tensor]
 
-CASES = [z_image.CASE, hunyuan_video.CASE]
+CASES = [z_image.CASE, hunyuan_video.CASE, lumina2.CASE]
 ROWS = [(case, stack) for case in CASES for stack in case.refiners]
 SIDES = {"context_refiner": "text", "noise_refiner": "image"}
-FILLED_IMAGE = 32
-"""Z-Image fills its 20 image tokens up to so many."""
+REFINED_IMAGE = {"z_image": 32, "lumina2": 20}
+"""How many tokens of the image's side a refiner has: Z-Image fills its 20 up."""
 
 
 def kept(stack: str) -> list[str]:
@@ -66,9 +66,11 @@ def model(case: FamilyCase, tmp_path_factory: pytest.TempPathFactory) -> Diffusi
     return loaded(case, tmp_path_factory.mktemp(case.name))
 
 
-def positions(stack: str, layout: TokenLayout) -> range:
+def positions(case: FamilyCase, stack: str, layout: TokenLayout) -> range:
     """Where the tokens of a refiner stand in the sequence of the main stack."""
-    return range(layout.text.start, layout.text.stop) if SIDES[stack] == "text" else range(FILLED_IMAGE)
+    if SIDES[stack] == "text":
+        return range(layout.text.start, layout.text.stop)
+    return range(layout.image.start, layout.image.start + REFINED_IMAGE[case.name])
 
 
 # --- which blocks ---
@@ -134,7 +136,7 @@ def attentions(
         mask = call.get("attn_mask")
         whole = plain_attention(call["query"], call["key"], mask=mask, scale=call.get("scale"))
         for item, layout in enumerate(inputs.layouts):
-            length = len(positions(stack, layout))
+            length = len(positions(case, stack, layout))
             own = whole[item : item + 1, :, :length, :length]
             torch.testing.assert_close(own.sum(-1), torch.ones_like(own.sum(-1)))
             yield block, item, own, mask if mask is None else mask.expand(whole.shape)[item, :, :length, :length]
@@ -173,14 +175,15 @@ def test_axes_have_the_positions_of_the_main_stack(model: DiffusionModel, case: 
         found[name] = [recording["full"] for recording in recorder.recordings(tokens=tokens)]
     for item, layout in enumerate(inputs.layouts):
         refined, main = found[stack][item], found["main"][item]
-        there = list(positions(stack, layout))
+        there = list(positions(case, stack, layout))
         assert refined["query"].values.tolist() == refined["key"].values.tolist() == there
         same = main.sel(query=there, key=there)
         labels = ("side", "key_side") + (("word", "kind", "key_word", "key_kind") if SIDES[stack] == "text" else ())
         for label in labels:
             np.testing.assert_array_equal(refined[label].values, same[label].values)
     sides = found[stack][0].key_side.values.tolist()
-    assert sides == (["text"] * len(sides) if SIDES[stack] == "text" else ["image"] * 20 + ["other"] * 12)
+    filling = REFINED_IMAGE.get(case.name, 0) - 20
+    assert sides == (["text"] * len(sides) if SIDES[stack] == "text" else ["image"] * 20 + ["other"] * filling)
 
 
 def first_keys(model: DiffusionModel, case: FamilyCase, stack: str, kwargs: Any) -> torch.Tensor:
