@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from refam_analysis.experiments.bundle import Bundle
     from refam_analysis.models import DiffusionModel
 
+__all__ = [
+    "OtherModels",
+    "VariableError",
+    "open_model",
+    "other_models",
+    "save_figure",
+    "scenes_wanted",
+    "spread",
+    "use_style",
+]
+
 MODEL_VARIABLE = "REFAM_MODEL"
 SCENES_VARIABLE = "REFAM_SCENES"
 BUNDLES_VARIABLE = "REFAM_BUNDLES"
@@ -111,8 +122,14 @@ def open_model() -> DiffusionModel:
 
     The embedded model is computed on the CPU, as in the book; another one on a GPU where PyTorch sees one.
 
+    Returns:
+        The model, without a bar over its denoising steps.
+
     Raises:
         ModelFolderError and others: as :func:`refam_analysis.load_model`.
+
+    >>> open_model().name
+    'embedded'
     """
     import torch
 
@@ -130,6 +147,9 @@ def other_models(beside: str = "embedded") -> OtherModels:
 
     Args:
         beside: name of the model that the notebook looks at.
+
+    Returns:
+        As many as there are; none is no error.
 
     Raises:
         BundleError: one is damaged or of another format, or the named folder has none.
@@ -157,8 +177,14 @@ def scenes_wanted(usual: int) -> int:
     Args:
         usual: how many the book takes.
 
+    Returns:
+        That number, or a smaller one.
+
     Raises:
         VariableError: ``REFAM_SCENES`` is no number from 2 on.
+
+    >>> scenes_wanted(40) <= 40
+    True
     """
     wanted = os.environ.get(SCENES_VARIABLE) or str(usual)
     if not wanted.isdecimal() or int(wanted) < 2:
@@ -197,6 +223,9 @@ def spread(number: int, most: int) -> list[int]:
     Args:
         number: how many there are.
         most: how many to choose; with at least two, the first and the last are among them.
+
+    Returns:
+        Those numbers, rising.
 
     >>> spread(57, 4), spread(3, 6)
     ([0, 19, 37, 56], [0, 1, 2])

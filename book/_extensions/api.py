@@ -2,25 +2,23 @@
 
 A name is exported by its room and defined in a module of it, some by the package as well. The directive ``public``
 documents names under their room, and a reference to any other path leads there. Errors have a page each, which the
-directive ``error`` opens. Below a name stand the chapters whose code uses it.
+directive ``error`` opens. Below a name stand the chapters whose code uses it. Which names there are is in
+`public_names`, and where one meets them in `usage`.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
 import inspect
-import json
 import re
-import textwrap
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from public_names import PACKAGE, Public, public_names
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
@@ -28,161 +26,12 @@ from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from usage import NOTEBOOKS, chapters, origins, users
 
-PACKAGE = "refam_analysis"
-ROOMS = (
-    "errors", "weights", "scenes", "prompts", "models", "recording", "analysis", "segmentation", "segmentation.video",
-    "evaluation", "evaluation.datasets", "experiments", "figures", "widgets",
-)  # fmt: skip
-"""Modules whose ``__all__`` is public, in the order in which data flows: a name belongs to the first that has it."""
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 ERRORS = Path(__file__).parents[1] / "reference" / "errors"
 LONGEST_VALUE = 300
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Public:
-    """A public name.
-
-    Attributes:
-        room: the module that it is documented under.
-        name: in that module.
-        value: what it names.
-        kind: "class", "exception", "function" or "data".
-        source: the module that defines it, and its name there.
-    """
-
-    room: str
-    name: str
-    value: Any
-    kind: str
-    source: tuple[str, str]
-
-    @property
-    def path(self) -> str:
-        """Under which it is documented."""
-        return f"{self.room}.{self.name}"
-
-
-@cache
-def public_names() -> dict[str, Public]:
-    """Every public name, by every path that leads to it: its room's, other rooms', the package's, its definition's."""
-    found: dict[tuple[str, str], Public] = {}
-    paths: dict[str, Public] = {}
-    for room in (*ROOMS, ""):
-        module_name = f"{PACKAGE}.{room}".rstrip(".")
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError:
-            continue
-        for name in exported(module):
-            value = getattr(module, name)
-            source = source_of(module_name, name, value)
-            entry = found.setdefault(source, Public(module_name, name, value, kind_of(value), source))
-            paths[f"{module_name}.{name}"] = paths[".".join(source)] = entry
-    return paths
-
-
-def exported(module: Any) -> list[str]:
-    """What a module says is public: its ``__all__``, or the errors that it defines where it has none."""
-    return getattr(module, "__all__", None) or [
-        name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__
-    ]
-
-
-def kind_of(value: Any) -> str:
-    """Which of autodoc's kinds a value is."""
-    if inspect.isclass(value):
-        return "exception" if issubclass(value, BaseException) else "class"
-    return "function" if inspect.isroutine(value) else "data"
-
-
-def source_of(module: str, name: str, value: Any) -> tuple[str, str]:
-    """The module that defines a name, and the name there."""
-    if kind_of(value) != "data":
-        return value.__module__, value.__qualname__
-    tree = ast.parse(Path(str(importlib.import_module(module).__file__)).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PACKAGE):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return source_of(node.module, alias.name, value)
-    return module, name
-
-
-@cache
-def chapters() -> dict[str, list[str]]:
-    """Documented path -> stems of the notebooks whose code uses it, in their order."""
-    used: dict[str, list[str]] = {}
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        for entry in sorted({public_names()[name].path for name in named_in(code) if name in public_names()}):
-            used.setdefault(entry, []).append(path.stem)
-    return used
-
-
-@cache
-def origins() -> dict[str, tuple[str, list[str]]]:
-    """Documented path -> where one meets a name: the public functions that give a class, or that call a function."""
-    described = [entry for entry in {entry.path: entry for entry in public_names().values()}.values()]
-    functions = [entry for entry in described if entry.kind == "function"]
-    found: dict[str, tuple[str, list[str]]] = {}
-    for entry in described:
-        name = re.compile(rf"\b{entry.name}\b")
-        if entry.kind == "class":
-            makers = [
-                maker for maker in functions if name.search(str(inspect.signature(maker.value).return_annotation))
-            ]
-            verb = "Given by"
-        else:
-            makers = [maker for maker in functions if maker is not entry and entry.name in called_by(maker.path)]
-            verb = "Called by"
-        if makers and entry.kind in ("class", "function"):
-            found[entry.path] = (verb, sorted({maker.path for maker in makers}))
-    return found
-
-
-@cache
-def users() -> dict[str, list[str]]:
-    """Documented path -> modules of the package whose code uses it, its own among them."""
-    found: dict[str, list[str]] = {}
-    root = Path(str(importlib.import_module(PACKAGE).__file__)).parent
-    for file in sorted(root.rglob("*.py")):
-        module = ".".join([PACKAGE, *file.relative_to(root).with_suffix("").parts])
-        nodes_of = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-        names = {node.id for node in nodes_of if isinstance(node, ast.Name)}
-        names |= {node.attr for node in nodes_of if isinstance(node, ast.Attribute)}
-        for entry in public_names().values():
-            if entry.name in names and module not in found.get(entry.path, ()):
-                found.setdefault(entry.path, []).append(module)
-    return found
-
-
-@cache
-def called_by(path: str) -> frozenset[str]:
-    """The bare names that a public function calls."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(public_names()[path].value))))
-    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return frozenset(call.id for call in calls if isinstance(call, ast.Name))
-
-
-def named_in(code: str) -> Iterator[str]:
-    """Whole paths of what code takes from the package, by import or through a module that it imported."""
-    modules = {}
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    yield from (path for path in modules.values() if path.startswith(PACKAGE))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-            yield f"{modules[node.value.id]}.{node.attr}"
 
 
 class PublicDirective(SphinxDirective):
@@ -194,7 +43,8 @@ class PublicDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The nodes of the table and of the descriptions."""
         room = self.arguments[0]
-        self.env.note_dependency(__file__)
+        for module in ("api", "public_names", "usage"):
+            self.env.note_dependency(str(Path(__file__).with_name(f"{module}.py")))
         for notebook in NOTEBOOKS.glob("*.ipynb"):
             self.env.note_dependency(str(notebook))
         entries = [self._entry(f"{room}.{name}") for name in " ".join(self.content).split()]

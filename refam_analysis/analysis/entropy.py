@@ -204,8 +204,12 @@ def entropy_by_head(
         RecordingsDifferError: the recordings are not of the same steps, noise levels, blocks, heads and sides.
         NoRecordingsError, KeyError: as :func:`entropy_by_block`.
 
-    Example:
-        table = entropy_by_head(recordings)
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> recording = ra.record(model, sample.image, sentence, keep=["entropy"])
+    >>> entropy_by_head(recording)["head"].nunique() == recording["entropy"].sizes["head"]
+    True
     """
     by = ("step", "block", "head", "from_queries", "measure")
     return table_over_scenes(recordings, _each_head, by, confidence=confidence, resamples=resamples, seed=seed)

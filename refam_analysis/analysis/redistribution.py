@@ -64,8 +64,14 @@ def redistribution_of(
             :func:`~refam_analysis.analysis.query_shares.query_shares`.
         RecordingsDifferError: other blocks, or by position or place with prompts of two lengths.
 
-    Example:
-        redistribution_of(without, with_magnets, by="kind")
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> without = ra.record(model, sample.image, sentence)
+    >>> with_magnets = ra.record(model, sample.image, sentence, magnets=ra.DEFAULT_MAGNETS)
+    >>> table = redistribution_of(without, with_magnets, by="kind")
+    >>> bool((table.groupby(["block", "queries"])["change"].sum().abs() < 1e-5).all())  # what one gains, others lose
+    True
     """
     before, after, rows = _stacked(without, with_magnets, regions, queries, by)
     columns = {"without": before.ravel(), "with_magnets": after.ravel(), "change": (after - before).ravel()}
@@ -153,8 +159,10 @@ def flow_of(changes: pd.DataFrame) -> pd.DataFrame:
         A row a (block, query group, donor, receiver): ``block``, ``queries``, ``donor``, ``receiver``, ``amount``,
         the share of the attention; every pair of accounts has one.
 
-    Example:
-        flow_of(redistribution_of(without, with_magnets))
+    >>> accounts, change = ["special", "padding", "magnet"], [-0.3, -0.1, 0.4]
+    >>> changes = pd.DataFrame({"block": 0, "queries": "image", "account": accounts, "change": change})
+    >>> flow_of(changes).query("amount > 0")[["donor", "receiver"]].values.tolist()
+    [['special', 'magnet'], ['padding', 'magnet']]
     """
     accounts = list(dict.fromkeys(changes["account"]))
     groups = changes[["block", "queries"]].drop_duplicates().itertuples(index=False, name=None)

@@ -238,8 +238,14 @@ def scene_changes(
         RecordingsDifferError: not the same blocks.
         QuantityMissingError, MapError, MaskError: see the functions named above.
 
-    Example:
-        table = scene_changes(without, with_magnets, mask)
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> without = ra.record(model, sample.image, sentence)
+    >>> with_magnets = ra.record(model, sample.image, sentence, magnets=ra.DEFAULT_MAGNETS)
+    >>> table = scene_changes(without, with_magnets, sample.masks[0])
+    >>> table.columns.tolist(), float(table.loc["mass_magnet_from_image", "without"])
+    (['without', 'with_magnets', 'change'], 0.0)
     """
     columns: dict[str, dict[str, float]] = {}
     blocks: list[int] | None = None

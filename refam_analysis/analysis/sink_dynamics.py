@@ -127,8 +127,12 @@ def roles_over_steps(
 
     The errors are those of :func:`sinks_over_steps`.
 
-    Example:
-        table = roles_over_steps(recordings, ["</s>", "padding 0"])
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> recording = ra.record(model, sample.image, sentence, noise_level=[0.9, 0.3])
+    >>> roles_over_steps(recording, ["</s>"])["noise_level"].unique().tolist()
+    [0.9, 0.3]
     """
     names = ("log_effect", "mass_from_text", "mass_from_image")
     scenes: dict[str, list[Floats]] = {name: [] for name in names}
@@ -190,8 +194,12 @@ def sink_agreement_of(
 
     Source: Jaccard, The distribution of the flora in the alpine zone, 1912; Spearman, 1904.
 
-    Example:
-        sink_agreement_of(one_seed, another_seed)
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> one, other = (ra.record(model, sample.image, sentence, seed=seed) for seed in (0, 1))
+    >>> sink_agreement_of(one, other)["measure"].values.tolist()
+    ['jaccard', 'rank_correlation', 'same_strongest']
     """
     pair = [key_effects(each, reference=reference) for each in (one, other)]
     return _agreement(pair[0], pair[1], minimum_effect, minimum_mass, minimum_uniformity)

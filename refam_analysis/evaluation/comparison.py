@@ -37,8 +37,13 @@ def paired_accuracy(
     Raises:
         ItemsError: no such baseline, or the conditions were not asked about the same items.
 
-    Example:
-        paired_accuracy({"plain": plain, "magnets": magnets}, baseline="plain")
+    >>> from refam_analysis.segmentation import HeatmapSettings
+    >>> rows = pd.DataFrame({"source": "model", "scene": [0, 1, 2, 3], "expression": "the ring"})
+    >>> plain, magnets = (
+    ...     GroundingReport(rows.assign(target=hits), HeatmapSettings()) for hits in ([1, 0, 0, 1], [1, 1, 0, 1])
+    ... )
+    >>> paired_accuracy({"plain": plain, "magnets": magnets}, baseline="plain")["change"].tolist()
+    [0.0, 0.25]
     """
     if baseline not in reports:
         raise ItemsError(f"There is no condition {baseline!r} to compare with: choose among {', '.join(reports)}.")

@@ -124,8 +124,12 @@ def estimate(
         UnknownQuantityError, QuantityMissingError, UnknownBlockError, ModelSizeError, ClipLengthError and others: what
             :func:`refam_analysis.record` would refuse.
 
-    Example:
-        print(ra.estimate(model, keep=["full"], size=(1024, 1024), steps=28))
+    >>> import refam_analysis as ra
+    >>> once, twice = (
+    ...     ra.estimate(ra.load_model("embedded"), keep=["entropy"], steps=steps, measure=False) for steps in (1, 2)
+    ... )
+    >>> twice.quantities["entropy"] == 2 * once.quantities["entropy"]
+    True
     """
     run = Run(model, noise_levels(0.6, steps), guidance=guidance)
     prompt = make_prompt(expression)

@@ -88,8 +88,8 @@ def record(
         dtype: of what is kept, torch.float32 or torch.float16.
         intervention: what is done to chosen keys meanwhile.
         stack: which blocks: the "main" ones, or those of a refiner that runs before them over one side alone, with
-            positions and words as in the main stack: "context_refiner" over the text (Z-Image, HunyuanVideo),
-            "noise_refiner" over the image (Z-Image).
+            positions and words as in the main stack: "context_refiner" over the text (Z-Image, Lumina 2,
+            HunyuanVideo), "noise_refiner" over the image (the first two).
         store: folder that every block is written to when it is done, instead of being held in memory. If the run is
             interrupted, the same call completes it: the passes run again, and what is complete is left alone.
             :func:`refam_analysis.load_recording` opens it at any time.
@@ -112,9 +112,11 @@ def record(
         StoreSpaceError: the disk has too little room, or is full; earlier blocks stay.
         OtherRunError: the store holds another run; the message says in what it differs.
 
-    Example:
-        recording = ra.record(ra.load_model("embedded"), "scene.png", "the red circle on the left")
-        recording["image_to_text"].sel(block=3).mean("head")
+    >>> import refam_analysis as ra
+    >>> sample = ra.Scenes("test")[0]
+    >>> recording = ra.record(ra.load_model("embedded"), sample.image, sample.expressions[0].text)
+    >>> recording["image_to_text"].sel(block=3).mean("head").dims
+    ('step', 'branch', 'y', 'x', 'token')
     """
     prompt = make_prompt(expression, magnets)
     return record_batch(

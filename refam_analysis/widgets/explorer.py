@@ -54,11 +54,14 @@ class Explorer(anywidget.AnyWidget):
         NothingToExploreError: there is nothing to show, or a recording without a direction between text and image.
         UnknownSceneError: two scenes of one name, or ``scene`` is set to one that does not exist.
 
-    Example:
-        recording = ra.record(model, image, "the red circle", magnets=ra.DEFAULT_MAGNETS)
-        explorer = ra.Explorer(recording, images=image)
-        explorer
-        explorer.block = 3
+    >>> import refam_analysis as ra
+    >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
+    >>> sentence = sample.expressions[0].text
+    >>> recording = ra.record(model, sample.image, sentence, magnets=ra.DEFAULT_MAGNETS)
+    >>> explorer = ra.Explorer(recording, images=sample.image)  # as the last line of a cell it is shown
+    >>> explorer.block = 3
+    >>> explorer.direction
+    'image_to_text'
     """
 
     _esm = module_source("explorer.js")

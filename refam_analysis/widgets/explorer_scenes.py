@@ -80,8 +80,11 @@ def explore(
 
     The errors are those of :func:`refam_analysis.segment`.
 
-    Example:
-        ra.Explorer(ra.explore(model, "scene.png", "the red circle on the left"))
+    >>> import refam_analysis as ra
+    >>> sample = ra.Scenes("test")[0]
+    >>> scene = ra.explore(ra.load_model("embedded"), sample.image, sample.expressions[0].text)
+    >>> sorted(scene.views)
+    ['with', 'without']
     """
     picture, asked = load_image(image), load_segmenter(segmenter)
     prompts: dict[ViewName, Prompt] = {"without": make_prompt(expression), "with": make_prompt(expression, magnets)}

@@ -81,11 +81,12 @@ class Probe(anywidget.AnyWidget):
     Raises:
         ImageError: the image cannot be used.
 
-    Example:
-        probe = ra.Probe("embedded")
-        probe  # shows it
-        probe.ask(expression="the red circle", comparison="no magnets").wait()
-        probe.result.mask
+    >>> import refam_analysis as ra
+    >>> probe = ra.Probe("embedded")  # as the last line of a cell it is shown
+    >>> answered = probe.ask(expression="the red circle", comparison="no magnets").wait()
+    >>> probe.result.mask.shape == ra.Scenes("test")[0].image.shape[:2]
+    True
+    >>> probe.close()
     """
 
     _esm = module_source("probe.js")

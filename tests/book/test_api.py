@@ -14,7 +14,9 @@ import refam_analysis as ra
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_extensions"))
-import api as extension  # noqa: E402
+import public_names as extension  # noqa: E402
+import usage  # noqa: E402
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
 
 PAGES = [ROOT / "book/reference/index.md", *sorted((ROOT / "book/reference/api").glob("*.md"))]
 PUBLIC = {entry.path: entry for entry in extension.public_names().values()}
@@ -63,7 +65,7 @@ def test_every_name_on_a_page_exists() -> None:
 def test_a_public_name_says_what_it_is(path: str) -> None:
     entry = PUBLIC[path]
     if entry.kind == "data":
-        docs = extension.ModuleAnalyzer.for_module(entry.source[0]).find_attr_docs().get(("", entry.source[1]))
+        docs = ModuleAnalyzer.for_module(entry.source[0]).find_attr_docs().get(("", entry.source[1]))
         text = " ".join(docs or [])
     else:
         text = (inspect.getdoc(entry.value) or "").split("\n\n")[0]
@@ -87,6 +89,23 @@ class TestDescription:
         docs = inspect.getdoc(PUBLIC[path].value) or ""
         own = [docs, *(inspect.getdoc(member) or "" for member in vars(PUBLIC[path].value).values())]
         examples = any(">>>" in text or re.search(r"^Example:", text, re.MULTILINE) for text in own)
-        assert (
-            examples or extension.chapters().get(path) or extension.origins().get(path) or extension.users().get(path)
-        )
+        assert examples or usage.chapters().get(path) or usage.origins().get(path) or usage.users().get(path)
+
+    def test_has_types_throughout(self, path: str) -> None:
+        value = PUBLIC[path].value
+        own = [value] if PUBLIC[path].kind == "function" else [one for one in vars(value).values() if callable(one)]
+        functions = [one for one in own if inspect.isfunction(one) and "refam_analysis" in one.__code__.co_filename]
+        for function in functions:
+            signature = inspect.signature(function)
+            named = {
+                name: each.annotation for name, each in signature.parameters.items() if name not in ("self", "cls")
+            }
+            untyped = [name for name, annotation in named.items() if annotation is inspect.Parameter.empty]
+            assert untyped == [] and (signature.return_annotation is not inspect.Signature.empty), function.__qualname__
+
+
+def test_every_example_runs() -> None:
+    """What stands below the title is a doctest, which `make test` runs, and no code that nobody has tried."""
+    files = {path: path.read_text(encoding="utf-8") for path in (ROOT / "refam_analysis").rglob("*.py")}
+    titled = {path.name: re.findall(r"^ *Examples?:\n *(.*)", text, re.MULTILINE) for path, text in files.items()}
+    assert {name: lines for name, lines in titled.items() if any(not line.startswith(">>>") for line in lines)} == {}

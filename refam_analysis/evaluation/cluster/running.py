@@ -49,8 +49,11 @@ def evaluate_on_cluster(
         OtherRunError: the folder holds another run.
         GroupError: an expression failed, and the run stops there.
 
-    Example:
-        evaluate_on_cluster(RunConfiguration("refcoco", "val", root="s3://bucket/coco"), "val", address="auto")
+    >>> evaluate_on_cluster(
+    ...     RunConfiguration("scenes", "test", limit=0), "new", address="auto"
+    ... )  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    RunConfigurationError: limit=0 leaves nothing to measure: give 1 or more, or none.
     """
     if configuration.root is not None and "://" not in configuration.root:
         configuration = replace(configuration, root=os.path.abspath(configuration.root))
