@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -167,12 +168,16 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         entries = json.loads(path.read_bytes().decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFileError(path, f"it cannot be read as JSON ({error})") from error
     if not isinstance(entries, dict):
         raise DamagedFileError(path, "it holds no entries by name")
-    if _SEAL in entries and entries.pop(_SEAL) != _checksum(entries):
-        raise DamagedFileError(path, "its entries do not have their checksum")
+    last = next(reversed(entries), "")
+    # The checksum stands last; by hand nothing is written there, and a turned bit may be in its name.
+    if len(last) == len(_SEAL) and re.fullmatch("[0-9a-f]{8}", str(entries[last])) or _SEAL in entries:
+        sealed = entries.pop(last)
+        if (last, sealed) != (_SEAL, _checksum(entries)):
+            raise DamagedFileError(path, "its entries do not have their checksum")
     return entries
 
 
@@ -217,8 +222,8 @@ def read_entries(path: Path) -> list[dict[str, Any] | None]:
     Args:
         path: of the log, which need not be there.
     """
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [_entry(line) for line in lines]
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return [_entry(line) if line.endswith(b"\n") else None for line in lines]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

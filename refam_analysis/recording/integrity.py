@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import LocalStore, WrapperStore
 
 from refam_analysis.errors import REFUSED, RefamError
 from refam_analysis.files import file_checksum
@@ -76,6 +77,28 @@ def broken_files(path: Path, group: zarr.Group) -> list[str]:
         return ["zarr.json"]
     found = {name: file_checksum(path / name) if name else attributes_sum(group.attrs.asdict()) for name in sums}
     return [name or "zarr.json" for name, expected in sums.items() if found[name] not in ("", expected)]
+
+
+class Hiding(WrapperStore[LocalStore]):
+    """A folder some of whose arrays are not looked at: zarr would stumble over a description that is damaged.
+
+    Args:
+        store: the folder.
+        hidden: names of the arrays.
+    """
+
+    def __init__(self, store: LocalStore, hidden: Collection[str] = ()) -> None:
+        super().__init__(store)
+        self._hidden = frozenset(hidden)
+
+    def _with_store(self, store: LocalStore) -> Hiding:
+        return Hiding(store, self._hidden)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """The names in a folder, without the hidden ones."""
+        async for name in self._store.list_dir(prefix):
+            if prefix or name not in self._hidden:
+                yield name
 
 
 def is_damage(error: BaseException) -> bool:

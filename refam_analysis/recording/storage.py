@@ -21,11 +21,13 @@ import xarray as xr
 import zarr
 from xarray.core import indexing
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import LocalStore
 
 from refam_analysis.errors import RefamError
 from refam_analysis.files import told_when_refused
 from refam_analysis.recording.integrity import (
     SUMS,
+    Hiding,
     RecordingDamagedError,
     broken_files,
     can_be_read,
@@ -178,7 +180,7 @@ def open_whole(path: Path, *, repaired: bool = False) -> tuple[xr.Dataset, np.nd
     if repaired and complete is not None:
         complete &= _readable(group, path, [name for name in names if name in QUANTITIES], complete)
     _check_chunks(group, names, path, complete)
-    return _opened(path, without=[MARKS]), complete
+    return _opened(path, LocalStore(path, read_only=True)), complete
 
 
 def open_rescued(path: Path) -> xr.Dataset:
@@ -193,7 +195,7 @@ def open_rescued(path: Path) -> xr.Dataset:
     if lost := sorted(gone - QUANTITIES.keys()):
         raise RecordingDamagedError(path, f"{lost[0]} is lost, without which nothing can be read")
     _check_chunks(group, [name for name in names if name not in QUANTITIES], path, None)
-    dataset = _opened(path, without=[MARKS, *gone])
+    dataset = _opened(path, Hiding(LocalStore(path, read_only=True), gone))
     shape = [dataset.sizes[axis] for axis in COMMON_AXES[:3]]
     whole = _marked(group, path) if MARKS in group.attrs else np.ones(shape, dtype=bool)
     damaged: dict[str, Any] = {}
@@ -206,12 +208,12 @@ def open_rescued(path: Path) -> xr.Dataset:
     return dataset.assign_attrs(damaged=damaged, absent=absent)
 
 
-def _opened(path: Path, *, without: Sequence[str]) -> xr.Dataset:
+def _opened(path: Path, store: LocalStore | Hiding) -> xr.Dataset:
     """The dataset with its labels; coordinates are read, quantities are not."""
     try:
         dataset = xr.open_zarr(
-            path, consolidated=False, chunks=None, zarr_format=3, mask_and_scale=False, decode_times=False,
-            drop_variables=list(without),
+            store, consolidated=False, chunks=None, zarr_format=3, mask_and_scale=False, decode_times=False,
+            drop_variables=[MARKS],
         )  # fmt: skip
     except Exception as error:
         if not is_damage(error):
