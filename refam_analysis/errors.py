@@ -12,7 +12,7 @@ __all__ = ["RefamError"]
 
 REFUSED = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
-    errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
 )  # fmt: skip
 """What the system says when it will not write or open: no room, no permission, a broken disk, too many open files."""
 

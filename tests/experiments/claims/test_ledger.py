@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from refam_analysis.experiments.claims import ledger
 from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
 from refam_analysis.experiments.claims.rules import CRITERIA
 from refam_analysis.experiments.provenance import Result
+from refam_analysis.files import read_json
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.segmenters import load_segmenter
@@ -194,7 +196,7 @@ def test_a_bundle_of_an_older_format_says_how_to_make_a_new_one(packed: Path, tm
     folder = tmp_path / "old"
     shutil.copytree(packed, folder)
     about = folder / "bundle.json"
-    about.write_text(about.read_text().replace('"format": 2', '"format": 1'))
+    about.write_text(json.dumps({**read_json(about), "format": 1}))
     with pytest.raises(BundleError, match="has format 1, and this version reads 2: pack the same ledger again"):
         open_bundle(folder)
 
