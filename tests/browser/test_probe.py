@@ -6,27 +6,17 @@ Lab runs on this machine alone, with a token, in a folder of its own; nothing is
 from __future__ import annotations
 
 import io
-import json
-import os
 import re
-import secrets
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser.jupyter import SLOW, jupyter, probe_in
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "_build" / "screenshots"
-CELL = 'import refam_analysis as ra\nprobe = ra.Probe("embedded")\nprobe'
-SLOW = 120_000
-"""Milliseconds: for the first answer, which waits for libraries and the model, and for any on a busy machine."""
 
 expect.set_options(timeout=SLOW)
 AXE = Path(__file__).parents[2] / "_build" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
@@ -36,82 +26,12 @@ BREACHES = """() => axe.run('.refam-probe', { runOnly: ['wcag2a', 'wcag2aa', 'wc
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a notebook that shows a probe, token included."""
-    folder, hidden = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
-    cell = {"cell_type": "code", "id": "probe", "execution_count": None, "metadata": {}, "outputs": [], "source": CELL}
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "probe.ipynb").write_text(json.dumps(notebook))
-    settings = hidden / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    token, port = secrets.token_hex(16), free_port()
-    folders = {"CONFIG_DIR": "config", "RUNTIME_DIR": "runtime", "DATA_DIR": "data"}
-    environment = {**os.environ, **{f"JUPYTER_{name}": str(hidden / place) for name, place in folders.items()}}
-    environment |= {"JUPYTERLAB_SETTINGS_DIR": str(hidden / "settings"), "IPYTHONDIR": str(hidden / "ipython")}
-    environment |= {"JUPYTERLAB_WORKSPACES_DIR": str(hidden / "workspaces"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}"]
-    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
-    with (hidden / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, hidden / "log")
-            yield f"http://127.0.0.1:{port}/lab/tree/probe.ipynb?token={token}"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            pytest.fail(f"Jupyter Lab ended:\n{log.read_text()[-2000:]}")
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"Jupyter Lab does not answer:\n{log.read_text()[-2000:]}")
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, lab: str) -> Iterator[Page]:
-    """Lab with the notebook's one cell run, so that the probe stands there with its first answer."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1500}, accept_downloads=True)
-    context.set_default_timeout(SLOW)
-    opened, problems, others = context.new_page(), [], set()
-
-    def answer(route: Route) -> None:
-        if route.request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
-            route.continue_()
-        else:
-            others.add(route.request.url)
-            route.abort()
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            problems.append(message.text)
-
-    context.route("**/*", answer)
-    opened.on("console", note)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.goto(lab + "&reset")
-    opened.locator(".jp-Notebook .jp-InputArea-editor").click()
-    opened.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-    opened.keyboard.press("Control+b")
-    opened.keyboard.press("Shift+Enter")
-    opened.locator(".refam-status[data-kind=done]").wait_for()
-    opened.evaluate(AXE.read_text(encoding="utf-8"))
-    yield opened
-    context.close()
-    assert (problems, others) == ([], set())
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Lab with the probe."""
+    with jupyter(tmp_path_factory.mktemp("lab"), "jupyterlab") as address, probe_in(browser, address) as visit:
+        visit.page.evaluate(AXE.read_text(encoding="utf-8"))
+        yield visit.page
+        assert (visit.problems, visit.other_hosts) == ([], set())
 
 
 @pytest.fixture
@@ -306,3 +226,9 @@ def test_narrow_page_has_everything_below_each_other(page: Page, probe: Locator)
     assert whole and controls and controls["width"] > 0.9 * whole["width"]
     assert probe.evaluate("probe => probe.scrollWidth <= probe.clientWidth + 1")
     page.set_viewport_size({"width": 1400, "height": 1500})
+
+
+def test_the_classic_notebook_answers_too(browser: Browser, tmp_path: Path) -> None:
+    with jupyter(tmp_path, "notebook") as address, probe_in(browser, address) as visit:
+        look_for(visit.page.get_by_role("region", name="RefAM probe"), "the pink cross")
+        assert visit.other_hosts == set()
