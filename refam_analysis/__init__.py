@@ -14,6 +14,7 @@ True
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ if TYPE_CHECKING:
     from refam_analysis.widgets import Explorer, Probe, explore
 
 __version__ = "0.1.0"
+
+_QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Names in the environment by which libraries of ours are told to report nothing of their use."""
+
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
 
 _ROOMS = ("analysis", "errors", "evaluation", "figures", "models", "prompts", "recording", "scenes", "segmentation")
 """Rooms that are reached as attributes of the package."""
