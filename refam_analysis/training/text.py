@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -71,12 +71,12 @@ def _prose() -> Iterator[str]:
         yield from re.findall(r"[a-z]{3,}", text.lower())
 
 
-def make_t5_tokenizer(style: Style = "plain") -> T5Tokenizer:
-    """A unigram tokenizer over scene words, function words, pieces and letters.
+def make_t5_tokenizer(style: Style = "plain", *, also: Sequence[str] = ()) -> T5Tokenizer:
+    """A unigram tokenizer over scene words, the words of ``also``, function words, pieces and letters.
 
     Synonyms that are held out are no words of their own: they fall into pieces, as any other word beyond the scenes.
     """
-    known = [*scene_words(style), *sorted((STOP_WORDS | COLOUR_WORDS) - _held_out(style))]
+    known = [*scene_words(style), *also, *sorted((STOP_WORDS | COLOUR_WORDS) - _held_out(style))]
     pieces = Tokenizer(models.Unigram())
     pieces.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(

@@ -19,10 +19,10 @@ from refam_analysis.training.dit import (
     Trainer,
     flow_matching_loss,
     image_positions,
-    learning_rate,
     pack,
 )
 from refam_analysis.training.export import assemble, export
+from refam_analysis.training.trainer import learning_rate
 
 CPU = torch.device("cpu")
 
@@ -145,7 +145,7 @@ def test_the_exported_folder_gives_the_velocity_that_was_trained(run_folder: Pat
     inputs = model.forward_inputs(latents, model.encode_prompts([prompt]), noise_level=0.6, seeds=[3])
     with torch.inference_mode():
         velocity = model.transformer(**inputs.kwargs)[0]
-        ids = learner.token_ids([prompt.text])
+        ids = learner.tokens([prompt.text])[0]
         expected = learner.average(inputs.kwargs["hidden_states"], torch.tensor([0.6]), ids, image_positions(12))
     torch.testing.assert_close(velocity, expected, atol=1e-4, rtol=1e-4)
 
