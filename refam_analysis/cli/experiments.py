@@ -134,6 +134,19 @@ def experiment_magnets(
     _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed, style=style), results, "contrasts")
 
 
+@experiment.command("words")
+def experiment_words(
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 160,
+    seed: SeedOption = 0,
+    style: StyleOption = None,
+    results: ResultsOption = None,
+) -> None:
+    """Ask in synonyms, in letters that are no word, and in longer sentences, and count points."""
+    from refam_analysis.experiments import words
+
+    _make(words.run, words.WordsTest(items=items, seed=seed, style=style), results, "summary")
+
+
 @experiment.command("video")
 def experiment_video(
     items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
@@ -187,6 +200,7 @@ def experiment_all(results: ResultsOption = None) -> None:
     experiment_mask_choice(results=results)
     experiment_causal(results=results)
     experiment_magnets(results=results)
+    experiment_words(results=results)
     experiment_ablation(results=results)
     experiment_video(results=results)
     experiment_learning(results=results)

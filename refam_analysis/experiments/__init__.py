@@ -3,8 +3,9 @@
 How a result is kept (`provenance`), and one file an experiment: the search for heatmap settings (`settings`), the test
 of grounding (`grounding`), of drawing (`generation`) and of the segmenter (`segmenter`), the curves of the training
 (`learning`), what the detector of sinks calls on attention made by hand (`calibration`), what taking sinks away does
-(`causal`), what magnets do beside their controls (`magnets`), and what every switch of the method is worth
-(`ablation`). Each has a ``run`` that writes ``results/<name>/`` and is a command, ``refam experiment <name>``.
+(`causal`), what magnets do beside their controls (`magnets`), what becomes of words that were not taught (`words`), and
+what every switch of the method is worth (`ablation`). Which scenes they are made on is in `styles`. Each has a ``run``
+that writes ``results/<name>/`` and is a command, ``refam experiment <name>``.
 """
 
 from refam_analysis.experiments.provenance import (
