@@ -96,7 +96,8 @@ def written_folder(path: Path) -> Iterator[Path]:
     try:
         with told_when_refused(path):
             put_back(path)
-            shutil.rmtree(partial, ignore_errors=True)
+            if partial.exists():
+                shutil.rmtree(partial)
             partial.mkdir(parents=True)
             yield partial
             if path.exists():

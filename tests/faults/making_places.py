@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from faults.places import Digests, Place, Tools, array_digest, digest, file_digest, noise, table_digest
 from refam_analysis.experiments.provenance import Parts, Stopwatch, load_result, write_result
+from refam_analysis.files import DamagedFileError, written_folder
 from refam_analysis.segmentation.segmenters.embedded import SamConfig
+from refam_analysis.training.checkpoints import load_checkpoint
 from refam_analysis.weights import embedded_folder, fetch
 from refam_analysis.weights.table import Address, WeightsFile
 
@@ -22,6 +24,14 @@ CPU = torch.device("cpu")
 
 def _tensors(path: Path) -> Digests:
     return {name: array_digest(value.numpy()) for name, value in sorted(load_file(path).items())}
+
+
+def _checkpoint(folder: Path, name: str) -> Digests:
+    """What a checkpoint holds, read as a training reads it."""
+    found = load_checkpoint(folder, name)
+    if found is None:
+        raise DamagedFileError(folder / f"{name}.safetensors", "it is gone")
+    return {key: array_digest(value.numpy()) for key, value in sorted(found[0].items())}
 
 
 # --- trainings ---
@@ -34,8 +44,8 @@ def _begin(tools: Tools, folder: Path) -> None:
     checkpoints.CHECKPOINT_SECONDS = 0.0
     for part in ("tokenizer", "tokenizer_2", "vae"):
         if not (folder / part).is_dir():
-            shutil.copytree(embedded_folder("embedded-dit") / part, folder / f"{part}.copied")
-            (folder / f"{part}.copied").rename(folder / part)
+            with written_folder(folder / part) as place:
+                shutil.copytree(embedded_folder("embedded-dit") / part, place, dirs_exist_ok=True)
 
 
 def _transformer(tools: Tools, folder: Path) -> None:
@@ -54,8 +64,8 @@ def _transformer(tools: Tools, folder: Path) -> None:
 
 def _transformer_data(tools: Tools, folder: Path) -> Digests:
     run = folder / "run"
-    aside = {f"aside {name}": value for name, value in _tensors(run / "dit-2.safetensors").items()}
-    return {**_tensors(run / "dit.safetensors"), **aside, "latents": file_digest(next(run.glob("latents-*.npy")))}
+    aside = {f"aside {name}": value for name, value in _checkpoint(run, "dit-2").items()}
+    return {**_checkpoint(run, "dit"), **aside, "latents": file_digest(next(run.glob("latents-*.npy")))}
 
 
 def _segmenter(tools: Tools, folder: Path) -> None:
@@ -73,7 +83,7 @@ def _begin_nothing() -> None:
 
 
 def _segmenter_data(tools: Tools, folder: Path) -> Digests:
-    return _tensors(folder / "run" / "sam.safetensors")
+    return _checkpoint(folder / "run", "sam")
 
 
 def _autoencoder(tools: Tools, folder: Path) -> None:
@@ -97,7 +107,7 @@ def _judge(tools: Tools, folder: Path) -> None:
 
 
 def _judge_data(tools: Tools, folder: Path) -> Digests:
-    return _tensors(folder / "run" / "shapes.safetensors")
+    return _checkpoint(folder / "run", "shapes")
 
 
 def _trained(tools: Tools) -> None:

@@ -34,6 +34,7 @@ ALL = tuple(Fault(place, kind) for place in PLACES for kind in KINDS)
 
 _CHEAP = ("result", "weights")
 _SHARE = 7
+_SHOWN = 5
 TESTED = tuple(
     fault
     for fault in ALL
@@ -57,7 +58,7 @@ class Outcome:
         noticed: damage was found by the next start, or by reading.
         remedied: the folder was deleted as the error advised, and the job done anew.
         equal: the final data is that of an undisturbed run.
-        differs: which parts of it are not.
+        differs: the first parts of it that are not.
         left: what only an unfinished write has, and is still there.
     """
 
@@ -181,8 +182,8 @@ class Faults:
             forked(lambda: place.run(self.tools, folder))
             ended, outcome.remedied = self._data(place, folder), True
         data = ended.value or {}
-        outcome.differs = sorted(name for name in {*data, *whole.data} if data.get(name) != whole.data.get(name))
-        outcome.equal, outcome.left = not outcome.differs, leftovers(folder)
+        differs = sorted(name for name in {*data, *whole.data} if data.get(name) != whole.data.get(name))
+        outcome.equal, outcome.differs, outcome.left = not differs, differs[:_SHOWN], leftovers(folder)
 
     def _data(self, place: Place, folder: Path) -> Ended:
         return forked(lambda: dict(place.data(self.tools, folder)))
