@@ -4,9 +4,9 @@
     python -m maintenance.matrix oldest -- tests/models     # one of them, with some of the tests
 
 The newest are those of `constraints.txt`; the oldest are `oldest.txt`, with `constraints.txt` for everything that it
-does not name. Environments are made in `_build/matrix` (6 GB each) and used again. A whole run is written to
-`results/matrix`: what was installed, and how many tests passed. The tests in a browser are left out: they look at
-pages.
+does not name. Environments are made in `_build/matrix` (6 GB each) and used again. Each run is written to
+`results/matrix`: what was installed, which tests were run, and how many passed. The tests in a browser are left out:
+they look at pages.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ NAMED = ("torch", "torchvision", "diffusers", "transformers", "huggingface-hub",
 EXTRAS = "book,probe,nlp,distributed,dev"
 HEAD = """# Versions
 
-The test suite, without the tests in a browser, with the oldest and with the newest versions that are supported. Between
-them nothing is tried. Everything else is at the versions of `constraints.txt`. Written by `make matrix`.
+The tests with the oldest and with the newest versions that are supported: `all` of them but those in a browser, or
+the folders that are named. Between the two nothing is tried. Everything else is at the versions of `constraints.txt`.
+Written by `make matrix`.
 
 """
-COLUMNS = ("versions", "date", "Python", *NAMED, "passed", "failed", "skipped", "minutes")
+COLUMNS = ("versions", "date", "Python", *NAMED, "tests", "passed", "failed", "skipped", "minutes")
 
 
 class Outcome(NamedTuple):
@@ -86,11 +87,12 @@ def tested(python: Path, versions: str, chosen: Sequence[str]) -> Outcome:
     )
 
 
-def row(versions: str, outcome: Outcome) -> list[str]:
+def row(versions: str, chosen: Sequence[str], outcome: Outcome) -> list[str]:
     """A line of the table."""
     there = [constraints(versions)[name] for name in NAMED]
     counted = [str(outcome.passed), str(outcome.failed), str(outcome.skipped), f"{outcome.minutes:.0f}"]
-    return [versions, f"{datetime.now(UTC):%Y-%m-%d}", platform.python_version(), *there, *counted]
+    what = " ".join(chosen) or "all"
+    return [versions, f"{datetime.now(UTC):%Y-%m-%d}", platform.python_version(), *there, what, *counted]
 
 
 def write(rows: Sequence[Sequence[str]]) -> None:
@@ -111,7 +113,7 @@ def run(command: Sequence[str], *, check: bool = True, env: dict[str, str] | Non
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Both, or the one that is named; after ``--`` what the test runner is told, and then nothing is written."""
+    """Both, or the one that is named; after ``--`` what the test runner is told."""
     names, _, chosen = " ".join(arguments).partition("--")
     failed = 0
     for versions in names.split() or ["oldest", "newest"]:
@@ -119,8 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         outcome = tested(environment(versions), versions, chosen.split())
         print(versions, outcome)
         failed += outcome.failed
-        if not chosen:
-            write([row(versions, outcome)])
+        write([row(versions, chosen.split(), outcome)])
     return 1 if failed else 0
 
 
