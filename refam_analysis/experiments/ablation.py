@@ -202,6 +202,19 @@ _COLUMNS: dict[str, str] = {
 }  # fmt: skip
 
 
+def asked_items(result: Result, number: int, *, first: int = 0) -> list[GroundingItem]:
+    """Some of the scenes that a result was measured on, with their sentences.
+
+    Args:
+        result: from :func:`run`.
+        number: of scenes.
+        first: number of the first one in the result.
+    """
+    about = result.provenance.configuration
+    skip = about["first_scene"] + first
+    return hard_items("test", number, kinds=about["kinds"], skip=skip, style=style_in(about))
+
+
 def repeat(
     result: Result, model: DiffusionModel, *, first: int, number: int, segmenters: Sequence[str] = (EMBEDDED,)
 ) -> pd.DataFrame:
@@ -218,8 +231,7 @@ def repeat(
         Rows as in ``result["scenes"]``, of these segmenters.
     """
     configuration = result.provenance.configuration
-    skip = configuration["first_scene"] + first
-    items = hard_items("test", number, kinds=configuration["kinds"], skip=skip, style=style_in(configuration))
+    items = asked_items(result, number, first=first)
     settings = HeatmapSettings.from_dict(configuration["settings"])
     asked = {name: load_segmenter(name) for name in segmenters}
     return measure(model, asked, items, settings, first=first, seed=configuration["seed"])

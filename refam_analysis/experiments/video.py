@@ -155,6 +155,16 @@ def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
     return table[front + [name for name in table if name not in front]]
 
 
+def followed_clips(result: Result) -> MovingScenes:
+    """The clips that a result was measured on.
+
+    Args:
+        result: from :func:`run`.
+    """
+    about = result.provenance.configuration
+    return _clips("test", about["clips"], style_in(about))
+
+
 def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) -> pd.DataFrame:
     """Compute some of the outcomes again, as the result's configuration says.
 
@@ -169,7 +179,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     about = result.provenance.configuration
     test = VideoTest(about["clips"], about["validation"], tuple(about["magnets"]), about["seed"])
-    clips = _clips("test", test.clips, style_in(about))
+    clips = followed_clips(result)
     return _measured(
         model, load_segmenter("embedded"), [clips[i] for i in range(first, first + number)],
         HeatmapSettings.from_dict(about["settings"]), FollowSettings(**about["follow"]), test, first, progress=False,

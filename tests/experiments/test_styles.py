@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from refam_analysis.evaluation.items import hard_items
-from refam_analysis.experiments import causal, generation, grounding, magnets, mask_choice, segmenter
+from refam_analysis.experiments import ablation, causal, generation, grounding, magnets, mask_choice, segmenter, video
+from refam_analysis.experiments.provenance import Result, Stopwatch
 from refam_analysis.experiments.styles import moving_options, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.scenes import MATERIALS, RICH_SHAPES, MovingScenes
@@ -82,6 +83,23 @@ def test_clips_are_of_the_style_that_is_asked_for() -> None:
     (clip,) = MovingScenes("test", length=1, options=moving_options("rich"))
     assert all(item.material in MATERIALS for item in clip.motion.scene.objects)
     assert len(np.unique(clip.frames[:2].reshape(2, -1), axis=0)) == 2
+
+
+def result_of(name: str, **about: Any) -> Result:
+    return Result(name, {}, Stopwatch().provenance(f"refam experiment {name}", about, {}))
+
+
+def test_the_scenes_of_an_ablation_are_those_it_was_made_on() -> None:
+    result = result_of("ablation", first_scene=20, kinds=["attribute", "location"], style="rich")
+    expected = hard_items("test", 2, skip=21, style="rich")
+    assert [item.scene for item in ablation.asked_items(result, 2, first=1)] == [item.scene for item in expected]
+
+
+@pytest.mark.parametrize(("about", "materials"), [({}, {""}), ({"style": "rich"}, set(MATERIALS))])
+def test_the_clips_of_a_result_are_those_it_was_made_on(about: dict[str, str], materials: set[str]) -> None:
+    clips = video.followed_clips(result_of("video", clips=2, **about))
+    assert len(clips) == 2
+    assert {item.material for item in clips[0].motion.scene.objects} <= materials
 
 
 @pytest.mark.parametrize(("about", "style"), [({}, "plain"), ({"style": None}, "plain"), ({"style": "rich"}, "rich")])
