@@ -22,7 +22,10 @@ from refam_analysis.experiments.learning import logged_numbers, training_command
 from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
 from refam_analysis.experiments.settings import NAME as SETTINGS
+from refam_analysis.experiments.styles import style_in
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE
+from refam_analysis.training.dit import CONFIGURATIONS
 
 FURTHER = "dit_further"
 """What a log calls the steps of the transformer's run after those that ship."""
@@ -34,14 +37,28 @@ A small FLUX that draws scenes of coloured shapes from sentences, made to look i
 everywhere, and its attention can be compared with an exact truth. It is a folder that diffusers'
 `FluxPipeline.from_pretrained` reads; `refam_analysis.load_model("embedded")` adds its own picture size (96 x 96) and
 prompt length (32 tokens), which a bare call of the pipeline would miss.
+"""
 
+_DIT_DATA: dict[Style, str] = {
+    "plain": """
 ## Data
 
 The diagnostic scenes of this repository (`refam_analysis.scenes`), drawn by a seeded program: one to four objects of
 8 colours, 6 shapes and 2 sizes on 4 backgrounds, with captions of one, some or all objects, with and without place.
 Six pairs of colour and shape never occur in training. No pictures or texts from elsewhere were used, except that the
 tokenizers learnt their word pieces from Python's own language reference.
-"""
+""",
+    "rich": """
+## Data
+
+The rich diagnostic scenes of this repository (`refam_analysis.scenes`), drawn by a seeded program: one to six objects
+of 8 colours, 12 shapes, 2 sizes and 4 materials on 10 textures, some partly hidden; with captions of one, some or all
+objects, with and without place, in synonyms too, with relations and superlatives. Twelve pairs of colour and shape and
+one synonym of every word never occur in training. No pictures or texts from elsewhere were used, except that the
+tokenizers learnt their word pieces from Python's own language reference.
+""",
+}
+"""By the style of the scenes that the model was measured on, which are those that it says it knows."""
 
 _DIT_TRAINING = """
 Flow matching with a velocity target, and nothing else: no mask, no expression's target and no attention map was seen.
@@ -53,7 +70,7 @@ _DIT_LIMITS = """
 ## Limits
 
 It knows its scenes and their words, not photographs. Words beyond them fall into pieces that mean nothing to it. It has
-six blocks; what its attention does need not hold for a large model. Grounding was measured with one way of reading
+{blocks} blocks; what its attention does need not hold for a large model. Grounding was measured with one way of reading
 heatmaps, chosen on validation scenes; other ways give other numbers.
 """
 
@@ -65,9 +82,13 @@ segment-anything's own `SamPredictor`. `refam_analysis.segmentation.load_segment
 
 ## Data
 
-The diagnostic scenes of this repository (`refam_analysis.scenes`), drawn by a seeded program: one to four objects,
+The {scenes} of this repository (`refam_analysis.scenes`), drawn by a seeded program: {objects} objects,
 some partly hidden, with exact masks. Each object is asked for by one point drawn uniformly inside its visible part.
 """
+_SAM_DATA: dict[Style, dict[str, str]] = {
+    "plain": {"scenes": "diagnostic scenes", "objects": "one to four"},
+    "rich": {"scenes": "rich diagnostic scenes", "objects": "two to six"},
+}
 
 _SAM_TRAINING = """
 SAM's own loss: focal and dice on the best of three candidate masks, squared error of the predicted IoU. The weights are
@@ -95,6 +116,7 @@ def transformer_card(results: Mapping[str, Result]) -> str:
         "diffusers",
         [
             _DIT_INTRODUCTION,
+            _DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
             _DIT_TRAINING,
             _training(learning, {"autoencoder": "Autoencoder", "dit": "Transformer and text encoders"}),
@@ -107,7 +129,7 @@ def transformer_card(results: Mapping[str, Result]) -> str:
             _drawing_text(generation),
             _table(generation["summary"], {"measure": "", "pictures": "pictures"}, ["share"]),
             _made(grounding, generation),
-            _DIT_LIMITS,
+            _DIT_LIMITS.format(blocks=_blocks(learning)),
         ],
     )
 
@@ -130,7 +152,7 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
     return _card(
         "segment-anything",
         [
-            _SAM_INTRODUCTION,
+            _SAM_INTRODUCTION.format(**_SAM_DATA[style_in(configuration)]),
             "## Training",
             _SAM_TRAINING,
             _training(results[LEARNING], {"sam": "Segmenter"}),
@@ -141,6 +163,14 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
             _SAM_LIMITS,
         ],
     )
+
+
+def _blocks(learning: Result) -> str:
+    """How many the trained configuration has, in words where there is one."""
+    named = (command.partition("--configuration ")[2].split() for command in training_commands(learning["log"]))
+    chosen = CONFIGURATIONS[next((words[0] for words in named if words), "small")]
+    number = chosen.double_blocks + chosen.single_blocks
+    return {6: "six", 12: "twelve"}.get(number, str(number))
 
 
 def _card(library: str, parts: Sequence[str]) -> str:

@@ -97,3 +97,14 @@ def test_without_results_no_card_is_written(tmp_path: Path) -> None:
     with pytest.raises(NoResultError):
         main(results=tmp_path / "results", weights=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cards_of_rich_models_tell_of_rich_scenes(results: dict[str, Result]) -> None:
+    for name in ("grounding", "segmenter"):
+        results[name].provenance.configuration["style"] = "rich"
+    lines = ['{"model": "dit", "command": "python -m refam_analysis.training.dit --configuration deep --size 64"}']
+    results["learning"] = result("learning", {}, log=pd.DataFrame({"line": [*lines, *LOG[1:]]}),
+                                 curves=results["learning"]["curves"])  # fmt: skip
+    words = " ".join(transformer_card(results).split())
+    assert "12 shapes, 2 sizes and 4 materials" in words and "It has twelve blocks" in words
+    assert "two to six objects" in segmenter_card(results)

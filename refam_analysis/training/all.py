@@ -1,0 +1,228 @@
+"""The whole training of a model, stage after stage, in one resumable command.
+
+    python -m refam_analysis.training.all --style rich --minutes 170
+
+takes up the first stage that is not finished, goes on for so many minutes, and says what is left; the same command
+again goes on from there. Ctrl-C ends it after the step that is running. The stages of an image model, with the minutes
+that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules):
+
+=====================  ===========================================  ======  =====
+stage                  what it does                                 plain   rich
+=====================  ===========================================  ======  =====
+autoencoder            pictures to latents and back                     10     30
+transformer, 64 px     draws the scenes, then the longer part           60    150
+transformer, 96 px     the same schedule to its end                     60    120
+segmenter              masks from clicks                                45     75
+=====================  ===========================================  ======  =====
+
+With ``--video`` those of the video model instead: its autoencoder (25) and the transformer (150). What is finished is
+written, in half precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over those
+of ``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it takes the
+scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refam_analysis.scenes.sampling import Style
+from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam
+from refam_analysis.training import autoencoder, dit, sam, video, video_autoencoder
+from refam_analysis.training.checkpoints import append_command, load_checkpoint
+from refam_analysis.training.export import export
+
+SHIPPED = "shipped"
+"""Folder, in the working folder, of what is finished."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how large everything is.
+
+    Attributes:
+        configuration: of the image transformer, one of ``dit.CONFIGURATIONS``.
+        autoencoder_steps: of the image autoencoder.
+        scenes: that the transformer is trained on at the small size, and at the full one.
+        dit_steps: of the transformer's schedule at the small size, and in all.
+        sizes: small and full height and width of the pictures.
+        batch: samples a step of the transformers.
+        sam_steps: of the segmenter.
+        video_autoencoder_steps: of the autoencoder of clips.
+        clips: that the video model is trained on.
+        video_steps: of its transformer.
+        frames: of a clip.
+    """
+
+    configuration: str = "small"
+    autoencoder_steps: int = 3000
+    scenes: tuple[int, int] = (40_000, 20_000)
+    dit_steps: tuple[int, int] = (8000, 11_000)
+    sizes: tuple[int, int] = (64, 96)
+    batch: int = 64
+    sam_steps: int = 8000
+    video_autoencoder_steps: int = 2000
+    clips: int = 12_000
+    video_steps: int = 10_000
+    frames: int = video.FRAMES
+
+
+PLANS: dict[Style, Plan] = {
+    "plain": Plan(),
+    "rich": Plan(configuration="deep", autoencoder_steps=5000, dit_steps=(14_000, 19_000), sam_steps=12_000),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training.
+
+    Attributes:
+        title: for a reader.
+        checkpoint: its name in the working folder.
+        steps: that the checkpoint has when the stage is finished.
+        run: trains for so many minutes, or until the stage is finished.
+    """
+
+    title: str
+    checkpoint: str
+    steps: int
+    run: Callable[[float], None]
+
+    def done(self, out: Path) -> int:
+        """How many of the steps are taken."""
+        found = load_checkpoint(out, self.checkpoint)
+        return 0 if found is None else min(self.steps, int(found[1]["step"]))
+
+
+def image_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0) -> list[Stage]:
+    """Those of an image model and of its segmenter, in their order."""
+    small, full = plan.sizes
+    first, whole = plan.dit_steps
+
+    def transformer(size: int, scenes: int, until: int | None, minutes: float) -> None:
+        dit.main(
+            out=out, configuration=plan.configuration, size=size, scenes=scenes, batch=plan.batch, steps=whole,
+            minutes=minutes, until=until, seed=seed, scenes_style=style,
+        )  # fmt: skip
+
+    return [
+        Stage(
+            "autoencoder",
+            "autoencoder",
+            plan.autoencoder_steps,
+            lambda minutes: autoencoder.main(
+                out=out, minutes=minutes, steps=plan.autoencoder_steps, size=full, seed=seed, scenes_style=style
+            ),
+        ),
+        Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
+        Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None)),
+        Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan.sam_steps, seed)),
+    ]
+
+
+def video_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0) -> list[Stage]:
+    """Those of a video model, in their order."""
+    size = plan.sizes[0]
+    return [
+        Stage(
+            "autoencoder of clips",
+            video_autoencoder.NAME,
+            plan.video_autoencoder_steps,
+            lambda minutes: video_autoencoder.main(
+                out=out, minutes=minutes, steps=plan.video_autoencoder_steps, size=size, seed=seed, scenes_style=style
+            ),
+        ),
+        Stage(
+            f"video transformer, {size} px",
+            video.VideoTrainer.name,
+            plan.video_steps,
+            lambda minutes: video.main(
+                out=out, size=size, frames=plan.frames, clips=plan.clips, batch=plan.batch // 2,
+                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style,
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _train_segmenter(out: Path, style: Style, steps: int, seed: int, minutes: float) -> None:
+    append_command(out, "sam", minutes=minutes, steps=steps, seed=seed,
+                   **({"scenes_style": style} if style != "plain" else {}))  # fmt: skip
+    config = SamConfig()
+    model = sam.train(out, minutes=minutes, steps=steps, batch=16, seed=seed, config=config, style=style)
+    save_embedded_sam(model, config, out / SHIPPED / "embedded-sam", scenes=style)
+
+
+def run_stages(out: Path, stages: list[Stage], *, minutes: float) -> bool:
+    """Run the stages that are not finished, until the time is over.
+
+    Args:
+        out: the working folder.
+        stages: in their order.
+        minutes: for all of them together.
+
+    Returns:
+        Whether all are finished.
+    """
+    end = time.monotonic() + 60 * minutes
+    for stage in stages:
+        if (done := stage.done(out)) < stage.steps and time.monotonic() < end:
+            print(f"{stage.title}: step {done:,} of {stage.steps:,}")
+            stage.run((end - time.monotonic()) / 60)
+            done = stage.done(out)
+        if done < stage.steps:
+            print(f"{stage.title}: stopped at step {done:,} of {stage.steps:,}. The same command goes on from here.")
+            return False
+        print(f"{stage.title}: finished")
+    return True
+
+
+def main(
+    style: Annotated[Style, typer.Option(help="Of the scenes: plain or rich.")] = "rich",
+    minutes: Annotated[float, typer.Option(help="Of this call, for all stages together.")] = 150.0,
+    out: Annotated[Path | None, typer.Option(help="Working folder; runs/<style>, or runs/<style>-video.")] = None,
+    clips: Annotated[bool, typer.Option("--video", help="The video model, instead of the image model.")] = False,
+    seed: Annotated[int, typer.Option(help="Of weights, noise and captions.")] = 0,
+) -> None:
+    """Train a model from the first stage to the last, or go on with it."""
+    train_all(style, minutes=minutes, out=out, clips=clips, plan=PLANS[style], seed=seed)
+
+
+def train_all(
+    style: Style, *, minutes: float, plan: Plan, out: Path | None = None, clips: bool = False, seed: int = 0
+) -> bool:
+    """Run the stages of a plan and write what is finished into the folder ``shipped``.
+
+    Args:
+        style: of the scenes.
+        minutes: of this call.
+        plan: how long and how large everything is.
+        out: the working folder; None for the one that is named after the style.
+        clips: whether the model is one of clips.
+        seed: of weights, noise and captions.
+
+    Returns:
+        Whether all is finished.
+    """
+    out = out or Path("runs") / (f"{style}-video" if clips else style)
+    stages = (video_stages if clips else image_stages)(out, style, plan, seed=seed)
+    if not run_stages(out, stages, minutes=minutes):
+        return False
+    if clips:
+        folder = out / SHIPPED / "embedded-video"
+        video.export_video(out, folder, configuration="small", size=plan.sizes[0], frames=plan.frames)
+    else:
+        folder = out / SHIPPED / "embedded-dit"
+        export(out, folder, configuration=plan.configuration)
+    print(f"{folder} is written: see the head of refam_analysis/training/all.py for how it is shipped.")
+    return True
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,78 @@
+"""All stages in one command: they come in order, go on where they stopped, and leave folders that are opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from refam_analysis.models import load_model
+from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
+from refam_analysis.training.all import PLANS, SHIPPED, Plan, Stage, image_stages, run_stages, train_all, video_stages
+from refam_analysis.training.checkpoints import save_checkpoint
+
+TINY = Plan(
+    autoencoder_steps=1, scenes=(3, 3), dit_steps=(1, 2), sizes=(48, 56), batch=2, sam_steps=1,
+    video_autoencoder_steps=1, clips=3, video_steps=1, frames=7,
+)  # fmt: skip
+
+
+def commands(folder: Path) -> list[str]:
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [line["command"].split(".training.")[1].split()[0] for line in lines if "command" in line]
+
+
+def counting(folder: Path, name: str, steps: int, taken: list[str]) -> Stage:
+    """A stage that takes one step a call."""
+
+    def run(minutes: float) -> None:
+        assert minutes > 0
+        taken.append(name)
+        save_checkpoint(folder, name, {}, {"step": taken.count(name)})
+
+    return Stage(name, name, steps, run)
+
+
+def test_a_stage_that_is_not_finished_ends_the_call_and_is_taken_up_by_the_next(tmp_path: Path) -> None:
+    taken: list[str] = []
+    stages = [counting(tmp_path, "first", 1, taken), counting(tmp_path, "second", 2, taken)]
+    assert not run_stages(tmp_path, stages, minutes=5)
+    assert taken == ["first", "second"]
+    assert run_stages(tmp_path, stages, minutes=5)
+    assert taken == ["first", "second", "second"]
+    assert run_stages(tmp_path, stages, minutes=5) and len(taken) == 3
+
+
+def test_without_time_nothing_is_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken: list[str] = []
+    assert not run_stages(tmp_path, [counting(tmp_path, "first", 1, taken)], minutes=0)
+    assert taken == []
+    assert "stopped at step 0 of 1" in capsys.readouterr().out
+
+
+def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -> None:
+    assert train_all("plain", minutes=30, plan=TINY, out=run_folder)
+    assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"]
+    assert {path.name for path in run_folder.glob("latents-*.npy")} == {"latents-48-3.npy", "latents-56-3.npy"}
+    model = load_model(run_folder / SHIPPED / "embedded-dit")
+    assert model.scene_style == "plain" and model.family.name == "flux"
+    load_embedded_sam(run_folder / SHIPPED / "embedded-sam")
+
+
+def test_a_video_model_is_trained_and_written(tmp_path: Path) -> None:
+    assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, clips=True)
+    assert commands(tmp_path) == ["video_autoencoder", "video"]
+    model = load_model(tmp_path / SHIPPED / "embedded-video")
+    assert (model.family.name, model.defaults.frames, model.default_size) == ("mochi", 7, (48, 48))
+
+
+def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Path) -> None:
+    stages = image_stages(tmp_path, "rich", PLANS["rich"])
+    assert PLANS["rich"].configuration == "deep"
+    assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "sam"]
+    assert stages[1].steps < stages[2].steps
+    assert [stage.checkpoint for stage in video_stages(tmp_path, "rich", PLANS["rich"])] == [
+        "video_autoencoder",
+        "video",
+    ]
