@@ -212,8 +212,9 @@ def read_categories(path: str, tally: Tally) -> Categories:
     if not exists(path):
         return {}
     data = read_json(path)
+    videos = data.get("videos") if isinstance(data, dict) else None
     found: dict[str, dict[str, str]] = {}
-    for video, entry in data.get("videos", {}).items() if isinstance(data, dict) else ():
+    for video, entry in videos.items() if isinstance(videos, dict) else ():
         with tally.item(path, f"video {video}"):
             found[video] = {number: str(thing["category"]) for number, thing in entry["objects"].items()}
     return found

@@ -50,7 +50,16 @@ from refam_analysis.evaluation.datasets.clips import (
     read_meta,
 )
 from refam_analysis.evaluation.datasets.facts import sentence_facts
-from refam_analysis.evaluation.datasets.files import above, exists, first_existing, join, names_in, read_json, read_text
+from refam_analysis.evaluation.datasets.files import (
+    above,
+    exists,
+    first_existing,
+    is_plain_name,
+    join,
+    names_in,
+    read_json,
+    read_text,
+)
 from refam_analysis.evaluation.datasets.problems import DatasetFileError, DatasetItemError, Tally
 
 TEXTS = (
@@ -122,7 +131,7 @@ def read_texts(files: DavisFiles, tally: Tally) -> tuple[Video, ...]:
     """
     described = [_lines(join(files.expressions, name), tally) for name in TEXTS]
     videos = []
-    for name in read_text(str(files.videos)).split():
+    for name in _names(str(files.videos), tally):
         frames = tuple(sorted(file[:-4] for file in names_in(join(files.frames, name)) if file.endswith(".jpg")))
         numbers = sorted({number for texts in described for number in texts[name]})
         sentences = []
@@ -137,6 +146,17 @@ def read_texts(files: DavisFiles, tally: Tally) -> tuple[Video, ...]:
                     sentences.append(Sentence(str(4 * n + a), text, {"obj_id": number}))
         videos.append(Video(name, frames, tuple(sentences)))
     return tuple(videos)
+
+
+def _names(path: str, tally: Tally) -> list[str]:
+    """The videos of a list, each the name of a folder."""
+    names = []
+    for name in read_text(path).split():
+        with tally.item(path, f"video {name}"):
+            if not is_plain_name(name):
+                raise ValueError(f"{name!r} is no name of a folder")
+            names.append(name)
+    return names
 
 
 def _lines(path: str, tally: Tally) -> Mapping[str, dict[str, str]]:

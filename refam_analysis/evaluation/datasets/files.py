@@ -5,6 +5,7 @@ A root that has a scheme ("s3://bucket/coco") is read through fsspec; everything
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import json
@@ -52,7 +53,11 @@ def above(path: str) -> str:
 
 
 def names_in(folder: str) -> frozenset[str]:
-    """The names of what a folder holds; none where there is no such folder."""
+    """The names of what a folder holds; none where there is no such folder.
+
+    Raises:
+        DatasetFileError: it cannot be read.
+    """
     try:
         if "://" not in folder:
             return frozenset(os.listdir(folder))
@@ -62,6 +67,10 @@ def names_in(folder: str) -> frozenset[str]:
         return frozenset(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in system.ls(path, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # what no disk could hold is not there
+            return frozenset()
+        raise DatasetFileError(folder, f"it cannot be read ({error})") from error
 
 
 def exists(path: str) -> bool:
@@ -149,7 +158,11 @@ def read_picture(path: str, item: str, size: tuple[int, int] | None = None) -> N
     Raises:
         DatasetItemError: it is missing, cut, no picture, or of another size.
     """
-    pixels = np.asarray(_decoded(path, item).convert("RGB"))
+    picture = _decoded(path, item)
+    try:
+        pixels = np.asarray(picture.convert("RGB"))
+    except ValueError as error:
+        raise DatasetItemError(path, item, f"its mode is {picture.mode}, which cannot be made RGB") from error
     _check_size(path, item, pixels.shape[:2], size)
     return pixels
 

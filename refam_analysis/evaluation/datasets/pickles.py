@@ -195,6 +195,7 @@ def _appends(machine: _Machine) -> None:
 
 def _set_item(machine: _Machine) -> None:
     value, key = machine.pop(), machine.pop()
+    _check_key(key)
     machine.top(dict)[key] = value
 
 
@@ -204,7 +205,16 @@ def _set_items(machine: _Machine) -> None:
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+    keys = values[::2]
+    for key in keys:
+        _check_key(key)
+    return dict(zip(keys, values[1::2], strict=True))
+
+
+def _check_key(key: Any) -> None:
+    """Refuse a tuple, which no release has for a key: finding its place in a dictionary could take for ever."""
+    if isinstance(key, tuple):
+        raise _CutError("the key of a dictionary is a tuple")
 
 
 def _tuple_of(count: int) -> Callable[[_Machine], None]:

@@ -77,7 +77,7 @@ class DatasetItemError(DatasetError):
         return _again, (type(self), self.args, self.__dict__)
 
 
-_BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+_BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading an entry of another format raises."""
 
 

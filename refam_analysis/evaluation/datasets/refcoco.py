@@ -186,7 +186,7 @@ class _Reader:
 
         def add(ref: Any) -> None:
             if ref["split"] == split:
-                groups[ref["image_id"]].append((f"ref {ref['ref_id']}", ref))
+                groups[_plain(ref["image_id"])].append((f"ref {_plain(ref['ref_id'])}", ref))
 
         self._tally.each(self._refs, "reference", refs, add)
         for image_id, members in groups.items():
@@ -218,11 +218,11 @@ class _Reader:
             if not ref["sentences"]:
                 raise DatasetItemError(self._refs, label, "it has no sentences")
             for sentence in ref["sentences"]:
-                with self._tally.item(self._refs, f"{label}, sentence {sentence.get('sent_id')}"):
+                with self._tally.item(self._refs, f"{label}, sentence {_plain(sentence.get('sent_id'))}"):
                     yield self._expression(sentence, mask, known)
 
     def _expression(self, sentence: dict[str, Any], mask: Rle | None, known: dict[str, Fact]) -> ReferringExpression:
-        key, text = str(sentence["sent_id"]), str(sentence["sent"])
+        key, text = str(_plain(sentence["sent_id"])), str(_plain(sentence["sent"]))
         if key in self._keys:
             raise ValueError(f"sentence {key} is there twice")
         facts = sentence_facts(text) | known
@@ -239,7 +239,7 @@ class _Reader:
             return []
         found = []
         for number in ids:
-            annotation = self._instances.annotations.get(number)
+            annotation = self._instances.annotations.get(_plain(number))
             if annotation is None:
                 raise DatasetItemError(self._instances.path, f"{label}, annotation {number}", "it is not there")
             if annotation["image_id"] != ref["image_id"]:
@@ -274,6 +274,13 @@ class _Reader:
             "crowd": int(meant < len(targets)),
             "target_area": area_share(mask),
         }
+
+
+def _plain(value: Any) -> Any:
+    """A number or a text; lists and tuples within each other, as a pickle can hold them, may be endless to print."""
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise ValueError(f"a {type(value).__name__} stands where a number or a text should")
+    return value
 
 
 def _target_kind(known: Mapping[str, Fact]) -> str:
