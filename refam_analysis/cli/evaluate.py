@@ -106,7 +106,7 @@ def _settings(path: Path | None) -> dict[str, Any]:
 
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HeatmapSettingsError(f"{str(path)!r} cannot be read as JSON ({error}).") from error
     if not isinstance(entries, dict):
         raise HeatmapSettingsError(f"{str(path)!r} holds no settings by name, such as {{'noise_levels': [0.6]}}.")

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 MaskChoiceOption = Annotated[Literal["score", "agreement"], typer.Option(help="Among the segmenter's masks.")]
 
-_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
-_HEAD = re.compile(r"(\d+):(\d+)")
+# No transformer has ten thousand blocks, and a span of more digits would be a list that no memory holds.
+_SPAN = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+_HEAD = re.compile(r"(\d{1,4}):(\d{1,4})")
 
 
 def _options(

@@ -62,7 +62,7 @@ MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expressi
 StyleOption = Annotated[
     Literal["plain", "rich"] | None, typer.Option(help="Of the scenes; those that the model knows by default.")
 ]
-SeedOption = Annotated[int, typer.Option(help="Of the noise.")]
+SeedOption = Annotated[int, typer.Option(help="Of the noise.", min=0, max=2**63 - 1)]
 SizeOption = Annotated[tuple[int, int] | None, typer.Option(help="Height and width; the model's own by default.")]
 KeepOption = Annotated[list[str] | None, typer.Option(help="A quantity to keep; give several, or none for the usual.")]
 BlockOption = Annotated[list[int] | None, typer.Option(help="A block to keep; give several, or none for all.")]

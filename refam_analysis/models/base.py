@@ -27,7 +27,7 @@ from refam_analysis.models.family import (
     ModelSizeError,
     nearest_multiple,
 )
-from refam_analysis.models.images import ImageSource, load_image
+from refam_analysis.models.images import MAX_PIXELS, ImageSizeError, ImageSource, load_image
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule, check_noise_level
 from refam_analysis.prompts import Prompt, Token, make_prompt
@@ -336,6 +336,8 @@ class DiffusionModel(ABC):
         height, width = size or self.default_size
         if height < 1 or width < 1 or height % self.pixels_per_token or width % self.pixels_per_token:
             raise ModelSizeError((height, width), self.pixels_per_token)
+        if height * width > MAX_PIXELS:
+            raise ImageSizeError(width, height)
         pictures = [load_image(image) for image in images]
         resized = [picture.resize((width, height), Image.Resampling.LANCZOS) for picture in pictures]
         stacked = torch.stack(
@@ -352,7 +354,7 @@ def add_noise(
     Args:
         latents: clean, axes (batch, ...).
         noise_level: t in [0, 1].
-        seeds: one an item.
+        seeds: one an item; every whole number is one.
         schedule: None for flow matching's x_t = (1 - t) image + t noise.
 
     Returns:
@@ -369,7 +371,7 @@ def add_noise(
     if len(seeds) != len(latents):
         raise BatchError(images=len(latents), seeds=len(seeds))
     noise = torch.stack(
-        [torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        [torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed % 2**64)) for seed in seeds]
     )
     return image_scale * latents + noise_scale * noise.to(latents)
 

@@ -5,6 +5,7 @@ No model is known here, and nothing is resized: that is the model's business.
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def load_image(source: ImageSource) -> Image.Image:
     (48, 32)
     """
     if isinstance(source, (str, Path)):
-        return _read(Path(source).expanduser())
+        return _read(Path(os.path.expanduser(source)))
     if isinstance(source, Image.Image):
         return _to_rgb(source)
     if isinstance(source, torch.Tensor):
@@ -87,20 +88,23 @@ def load_image(source: ImageSource) -> Image.Image:
 
 
 def _read(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise UnreadableImageError(path, "it is a folder" if path.is_dir() else "there is no such file")
+    if not os.path.isfile(path):
+        raise UnreadableImageError(path, "it is a folder" if os.path.isdir(path) else "there is no such file")
     if path.stat().st_size == 0:
         raise UnreadableImageError(path, "the file is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of a large picture, and of odd metadata
             with Image.open(path) as image:
                 return _to_rgb(image)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(path, f"it unpacks to more than {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise UnreadableImageError(path, "it is no picture that Pillow knows") from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except RefamError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise whatever they meet: OSError, SyntaxError, ValueError, struct.error, zlib.error.
         raise UnreadableImageError(path, str(error).rstrip(".") or type(error).__name__) from error
 
 

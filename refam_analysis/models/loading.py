@@ -7,6 +7,7 @@ needs no network. Which part a folder lacks is said before anything is loaded (`
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.family import ModelDefaults
-from refam_analysis.models.folders import ModelFolderError, check_folder, read_json
+from refam_analysis.models.folders import ModelFolderError, check_folder, check_settings, read_json
 from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
@@ -70,10 +71,10 @@ def _folder(source: str) -> tuple[Path, str | None]:
     """Where the files are, and the revision of a model of the hub."""
     if source == "embedded":
         return embedded_folder("embedded-dit"), None
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
         return path, None
-    if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.exists():
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or os.path.exists(path):
         raise ModelFolderError(path, "there is no such folder")
     try:
         family_class(DiffusionPipeline.load_config(source).get("_class_name", ""))  # before gigabytes are fetched
@@ -87,6 +88,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """What the folder's ``refam.json`` says; nothing where there is none."""
     path = folder / _OWN_SETTINGS
     settings = read_json(path) if path.is_file() else {}
+    check_settings(folder, settings)
     known = get_args(Style)
     if (style := settings.get("scenes", "plain")) not in known:
         raise ModelFolderError(folder, f"its {path.name} names scenes {style!r}, and there are {' and '.join(known)}")
@@ -103,7 +105,12 @@ def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
         }
         # A part that the folder does without (T5 in Stable Diffusion 3) is given as such, or diffusers asks for it.
         parts |= {part: None for part, value in index.items() if isinstance(value, list) and not value[0]}
-        pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, dtype=dtype, **parts)
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, dtype=dtype, **parts)
+        except Exception as error:
+            # A tokenizer or a schedule of which the files are broken raises whatever its reader meets.
+            problem = f"its parts cannot be put together ({type(error).__name__}: {error})"
+            raise ModelFolderError(folder, problem) from error
     # None: no bar where nobody watches, such as in a log or in a notebook that is executed for the book.
     pipeline.set_progress_bar_config(disable=None)
     return pipeline

@@ -22,6 +22,7 @@ from zarr.storage import MemoryStore
 
 from refam_analysis.models.base import DiffusionModel, ForwardInputs
 from refam_analysis.models.blocks import MAIN, Stack
+from refam_analysis.models.images import MIN_SIDE
 from refam_analysis.prompts import Prompt, make_prompt
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.labels import COMMON_AXES
@@ -169,8 +170,8 @@ def _chunk(array: int, plan: Plan, heads: int) -> int:
 
 
 def _inputs(run: Run, size: tuple[int, int], frames: int, prompt: Prompt) -> ForwardInputs:
-    """Of a grey picture or clip: what is in it does not matter here."""
-    picture = Image.new("RGB", (size[1], size[0]), "grey")
+    """Of a grey picture or clip: what is in it does not matter here, and it is brought to the size, if that is one."""
+    picture = Image.new("RGB", (MIN_SIDE, MIN_SIDE), "grey")
     latents = run.model.encode_images([[picture] * frames], size=size)
     return run.first(latents, run.model.encode_prompts([prompt]), [0])
 

@@ -79,11 +79,10 @@ def read_rows(path: str | Path) -> list[BatchRow]:
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            entries = [dict(zip(columns, cells.values(), strict=False)) for cells in _checked(reader, columns, path)]
+            lines = [cells for cells in csv.reader(file, strict=True) if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BatchTableError(path, getattr(error, "strerror", None) or str(error)) from error
+    entries = _entries(lines, path)
     if not entries:
         raise BatchTableError(path, "it has no row below its header")
     return [
@@ -92,15 +91,17 @@ def read_rows(path: str | Path) -> list[BatchRow]:
     ]
 
 
-def _checked(reader: csv.DictReader[str], columns: Sequence[str], path: Path) -> list[Mapping[str, str]]:
-    """The rows, each with a cell a column."""
+def _entries(lines: Sequence[Sequence[str]], path: Path) -> list[Mapping[str, str]]:
+    """The cells of every row below the header, by the names of their columns."""
+    columns = [name.strip().lower() for name in lines[0]] if lines else []
     if missing := [name for name in _NEEDED if name not in columns]:
         raise BatchTableError(path, f"it has no column {' and no column '.join(missing)}")
-    rows: list[Mapping[str, str]] = list(reader)
-    for number, cells in enumerate(rows, 1):
-        if "" in cells or None in cells.values():
+    if twice := [name for name in (*_NEEDED, "magnets") if columns.count(name) > 1]:
+        raise BatchTableError(path, f"it has two columns {' and two columns '.join(twice)}")
+    for number, cells in enumerate(lines[1:], 1):
+        if len(cells) != len(columns):
             raise BatchTableError(path, f"row {number} has not as many cells as the header ({len(columns)})")
-    return rows
+    return [dict(zip(columns, cells, strict=True)) for cells in lines[1:]]
 
 
 def _magnets(entry: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ pixels is known and within limits before a pixel of it is unpacked. Nothing here
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -133,8 +134,8 @@ def opened(path: str | Path) -> Picture:
     Raises:
         PictureError: no such file, or one of the reasons of :func:`uploaded`.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = Path(os.path.expanduser(path))
+    if not os.path.isfile(file):
         raise PictureError(f"There is no file {str(file)!r}: give the path of a PNG, JPEG or WebP picture.")
     _check_bytes(file.stat().st_size, _shown(file.name))
     try:

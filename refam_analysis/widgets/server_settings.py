@@ -7,9 +7,9 @@ that a wrong choice is refused at once.
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from refam_analysis.errors import RefamError
@@ -106,8 +106,7 @@ class ServerSettings:
         if not self.idle_minutes > 0:
             raise ServerSettingsError(f"A visit cannot end after {self.idle_minutes:g} minutes: give more than 0.")
         if self.public_address is not None:
-            parts = urlsplit(self.public_address)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            if not _can_be_typed(self.public_address):
                 raise ServerSettingsError(
                     f"{self.public_address!r} is no address that visitors can type: "
                     "give one such as https://example.org/probe/."
@@ -143,8 +142,8 @@ class ServerSettings:
     @property
     def source(self) -> str:
         """The model, a folder by its whole path: kernels run in folders of their own."""
-        folder = Path(self.model).expanduser()
-        return str(folder.resolve()) if folder.exists() else self.model
+        folder = os.path.expanduser(self.model)
+        return os.path.realpath(folder) if os.path.exists(folder) else self.model
 
     def address(self, port: int) -> str:
         """What a visitor opens.
@@ -155,6 +154,14 @@ class ServerSettings:
         host = f"[{self.host}]" if ":" in self.host else self.host
         place = (self.public_address or f"http://{host}:{port}/").rstrip("/") + "/"
         return f"{place}?token={self.token}" if self.token else place
+
+
+def _can_be_typed(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets without an IPv6 address in them
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
 
 
 def content_security_policy() -> str:

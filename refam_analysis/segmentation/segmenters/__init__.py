@@ -8,6 +8,7 @@ and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -70,9 +71,9 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
     if isinstance(source, str) and source in SEGMENTERS:
         return SEGMENTERS[source](device)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _sam2(path, device) if _is_sam2(path) else _small_sam(device, path)
-    if path.is_file():
+    if os.path.isfile(path):
         return _checkpoint(path, device)
     if path.suffix in CHECKPOINT_SUFFIXES:
         raise UnknownSegmenterError(source, "there is no such file")
@@ -108,7 +109,7 @@ def _sam2(source: str | Path, device: Device) -> Segmenter:
 def _is_sam2(folder: Path) -> bool:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and str(config.get("model_type", "")).startswith("sam2")
 

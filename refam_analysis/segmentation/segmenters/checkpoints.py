@@ -62,8 +62,12 @@ def load_sam(path: str | Path, *, image_size: int | None = None, fast: bool = Tr
             sam = _vit_sam(state)
         else:
             raise CheckpointError(path, f"image_size={image_size} was asked for, and only MobileSAM takes one")
-    except (KeyError, IndexError) as error:
+    except CheckpointError:
+        raise
+    except KeyError as error:
         raise CheckpointError(path, f"it has no tensor {error}") from error
+    except (IndexError, ValueError, ZeroDivisionError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(path, f"its tensors have the shapes of no such model ({_line(error)})") from error
     try:
         sam.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -80,14 +84,13 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            path, f"it holds more than tensors, or no tensors ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(
-            path, f"it cannot be read ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CheckpointError(path, f"it holds more than tensors, or no tensors ({_line(error)})") from error
+    except Exception as error:
+        # Changed bytes make PyTorch's reader raise anything: RuntimeError, KeyError, AttributeError, ...
+        raise CheckpointError(path, f"it cannot be read ({_line(error)})") from error
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise CheckpointError(path, "it holds no state dictionary")
     if not any(name.startswith(_ENCODER) for name in loaded):
         raise CheckpointError(path, f"no tensor's name begins with {_ENCODER!r}")

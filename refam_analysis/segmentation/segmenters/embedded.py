@@ -94,7 +94,7 @@ class SamConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, before a layer deep inside does."""
         for name, number in dataclasses.asdict(self).items():
-            if not isinstance(number, int) or not 1 <= number <= LARGEST:
+            if type(number) is not int or not 1 <= number <= LARGEST:
                 raise SamConfigError(f"{name} is {number!r}; it must be a whole number from 1 to {LARGEST}")
         for name, whole, part in (
             ("image_size by patch_size", self.image_size, self.patch_size),

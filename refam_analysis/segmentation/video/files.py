@@ -6,6 +6,7 @@ where it is used.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -90,8 +91,8 @@ def open_frames(source: FrameSource | Frames) -> Frames:
     (3, (8, 9, 3))
     """
     if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        if path.is_dir():
+        path = Path(os.path.expanduser(source))
+        if os.path.isdir(path):
             return _Pictures(_pictures_of(path), name=str(path))
         return _VideoFile(path)
     if isinstance(source, np.ndarray):
@@ -125,7 +126,7 @@ class _VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UnreadableVideoError(path, "there is no such file or folder")
         self._size = next(self._decoded()).shape[:2]
 
@@ -273,4 +274,4 @@ def _pictures_of(folder: Path) -> list[Path]:
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:
     """Numbers in names by value, so that frame 10 follows frame 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
