@@ -6,6 +6,7 @@ are, place by place, and a table counts them. An interrupted call goes on with t
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -125,7 +126,7 @@ def _without_folder(said: str, outcome: dict[str, Any]) -> str:
     """What was said with paths from the job's folder on."""
     folder = str(Fault(outcome["place"], outcome["kind"]))
     words = [word.partition(f"{folder}/")[2] if f"{folder}/" in word else word for word in said.split(" ")]
-    return " ".join(words)
+    return re.sub(r"\S*/refam-faults-\w+/", "", " ".join(words))
 
 
 def _cell(rows: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from refam_analysis.errors import RefamError
+from refam_analysis.errors import REFUSED, RefamError
 from refam_analysis.weights.download import (
     DiskFullError,
     SourceError,
@@ -210,6 +210,8 @@ def _fetch_file(weights: WeightsFile, path: Path, progress: bool) -> None:
         except DiskFullError:
             raise  # no other source would help
         except Exception as error:  # whatever is wrong with one source, the next may do
+            if isinstance(error, OSError) and error.errno in REFUSED:  # of our own disk
+                raise CacheFolderError(path.parent, (error.strerror or str(error)).lower()) from error
             tried.append((source, error))
     if len(tried) == 1 and isinstance(tried[0][1], RefamError):
         raise tried[0][1]

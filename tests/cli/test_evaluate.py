@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from typer.testing import Result
 
 from refam_analysis.cli import app
 from refam_analysis.evaluation.runner import RunConfiguration, evaluate, load_results
+from refam_analysis.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +126,10 @@ def test_report_of_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_report_without_the_pictures_has_its_tables(run: Path, tmp_path: Path) -> None:
-    for name in ("run.json", "results.parquet"):
-        text = (run / name).read_bytes()
-        text = text.replace(b'"dataset": "scenes"', b'"dataset": "refcoco"')
-        (tmp_path / name).write_bytes(text.replace(b'"split": "validation"', b'"split": "val"'))
+    about = read_json(run / "run.json")
+    about["configuration"] |= {"dataset": "refcoco", "split": "val"}
+    write_json(tmp_path / "run.json", about)
+    shutil.copy(run / "results.parquet", tmp_path)
     done = refam("report", tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 0, done.output
     assert "No gallery" in done.stderr and "RefCOCO" in done.stderr
