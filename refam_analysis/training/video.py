@@ -45,6 +45,8 @@ from refam_analysis.training.video_autoencoder import LATENT_CHANNELS
 
 RUN = Path("runs/video")
 FRAMES, SIZE = 13, 64
+STILL_SHARE = 0.25
+"""Of the batches: their clips are cut to the first latent frame, which stands for the first frame alone."""
 STEPS, GUIDANCE = 32, 4.0
 """Of drawing, where the caller does not say; not searched."""
 
@@ -140,8 +142,9 @@ class VideoTrainer(FlowTrainer):
         self.strewn = [word for word in self.strewn if word not in MOTION_WORDS]
 
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
-        """See :func:`video_loss`."""
-        return video_loss(self.forward, latents, *self.tokens(captions), draws)
+        """See :func:`video_loss`. A quarter of the batches are of first frames alone, as pictures are asked about."""
+        alone = float(torch.rand(1, generator=draws)) < STILL_SHARE
+        return video_loss(self.forward, latents[:, :, :1] if alone else latents, *self.tokens(captions), draws)
 
     def probe(self, vae: AutoencoderKLMochi, *, size: int, frames: int) -> dict[str, float]:
         """Where the words of the averaged weights point, see :func:`probe_video`."""

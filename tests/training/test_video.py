@@ -13,8 +13,9 @@ import refam_analysis as ra
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.prompts import make_prompt
 from refam_analysis.scenes import Scene, SceneObject
+from refam_analysis.segmentation.segmenters import load_segmenter
 from refam_analysis.training.clips import LatentClips, clip_pixels, describe_motion, training_motion
-from refam_analysis.training.video import CONFIGURATIONS, VideoTrainer, export_video, video_loss
+from refam_analysis.training.video import CONFIGURATIONS, VideoTrainer, export_video, probe_video, video_loss
 from refam_analysis.training.video_autoencoder import make_video_autoencoder, standardise
 from refam_analysis.training.video_autoencoder import train as train_autoencoder
 
@@ -127,6 +128,22 @@ def test_the_exported_folder_is_recorded_frame_by_frame(exported: Exported) -> N
     assert [token.text for token in recording.tokens][:4] == ["the", "ring", "moving", "up"]
 
 
+def test_where_words_point_is_a_share_of_clips(exported: Exported) -> None:
+    assert probe_video(exported[1], clips=2)["probe_target"] in (0.0, 0.5, 1.0)
+
+
+def test_an_object_is_followed_from_where_the_exported_model_points(exported: Exported, tiny_sam: Path) -> None:
+    frames = [
+        (frame * 127.5 + 127.5).byte().numpy()
+        for frame in clip_pixels([training_motion(0)], 9, 48)[0].permute(1, 2, 3, 0)
+    ]
+    segmenter = load_segmenter(tiny_sam)
+    for clip, latents in ((1, 1), (None, 2)):
+        found = ra.segment_video(exported[1], frames, "the ring moving up", segmenter=segmenter, clip=clip)
+        assert len(found.masks) == 9
+        assert found.stages["frame_heatmaps"].sizes["frame"] == latents
+
+
 def test_words_of_motion_are_single_tokens_that_no_caption_strews(folder: Path) -> None:
     learner = trainer(folder)
     assert [len(learner.tokenizer.tokenize(word)) for word in ("moving", "up", "down", "left")] == [1, 1, 1, 1]
@@ -162,6 +179,14 @@ def test_a_clip_that_the_autoencoder_rebuilds_has_its_frames(folder: Path) -> No
     clip = clip_pixels([training_motion(0)], 13, 32)
     with torch.inference_mode():
         assert vae.decode(vae.encode(clip).latent_dist.mode()).sample.shape == clip.shape
+
+
+def test_the_first_latent_frame_is_that_of_the_first_frame_alone(folder: Path) -> None:
+    vae = AutoencoderKLMochi.from_pretrained(folder / "vae").eval()
+    clip = clip_pixels([training_motion(0)], 7, 32)
+    with torch.inference_mode():
+        together, alone = (vae.encode(pixels).latent_dist.mode() for pixels in (clip, clip[:, :, :1]))
+    torch.testing.assert_close(together[:, :, :1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_a_run_logs_where_its_words_point_and_leaves_a_checkpoint(data: LatentClips, tmp_path: Path) -> None:
