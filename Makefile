@@ -111,7 +111,7 @@ audit: ## Ask databases of known flaws about every pinned package (needs the net
 	_build/audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
 	cd book && PATH="$(CURDIR)/_build/audit/bin:$$PATH" npm audit --package-lock-only
 
-matrix: ## Run the tests with the oldest and the newest supported versions (an hour, 12 GB); results/matrix
+matrix: ## Run the tests with the oldest and the newest supported versions (an hour, 12 GB)
 	$(PYTHON) -m maintenance.matrix
 
 clean: ## Delete what the other targets made, except .venv

@@ -5,7 +5,7 @@
 
 The newest are those of `constraints.txt`; the oldest are `oldest.txt`, with `constraints.txt` for everything that it
 does not name. Environments are made in `_build/matrix` (6 GB each) and used again. Each run is written to
-`results/matrix`: what was installed, which tests were run, and how many passed. The tests in a browser are left out:
+`VERSIONS.md`: what was installed, which tests were run, and how many passed. The tests in a browser are left out:
 they look at pages.
 """
 
@@ -26,15 +26,15 @@ from typing import NamedTuple
 from maintenance.licences import ROOT, pins
 
 FOLDER = ROOT / "_build" / "matrix"
-RESULTS = ROOT / "results" / "matrix" / "README.md"
+RESULTS = Path(__file__).parent / "VERSIONS.md"
 OLDEST = Path(__file__).parent / "oldest.txt"
 NAMED = ("torch", "torchvision", "diffusers", "transformers", "huggingface-hub", "tokenizers")
 EXTRAS = "book,probe,nlp,distributed,dev"
 HEAD = """# Versions
 
 The tests with the oldest and with the newest versions that are supported: `all` of them but those in a browser, or
-the folders that are named. Between the two nothing is tried. Everything else is at the versions of `constraints.txt`.
-Written by `make matrix`.
+what is named. The newest are those of `constraints.txt`, with which `make test` runs all of them on every change;
+between the two nothing is tried. Everything else is at the versions of `constraints.txt`. Written by `make matrix`.
 
 """
 COLUMNS = ("versions", "date", "Python", *NAMED, "tests", "passed", "failed", "skipped", "minutes")
@@ -103,7 +103,6 @@ def write(rows: Sequence[Sequence[str]]) -> None:
         known = {line.split(" | ")[0]: line.split(" | ") for line in lines}
     known |= {line[0]: list(line) for line in rows}
     table = [COLUMNS, ["---"] * len(COLUMNS), *(known[name] for name in ("oldest", "newest") if name in known)]
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(HEAD + "".join(f"| {' | '.join(line)} |\n" for line in table), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import refam_analysis
 from maintenance.licences import TABLE, installed, licence_of, npm_rows, pins
+from maintenance.matrix import NAMED, RESULTS, constraints
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,3 +162,20 @@ def test_onnxruntime_writes_nothing_about_this_machine(tmp_path: Path) -> None:
 def test_the_page_on_security_names_what_is_switched_off() -> None:
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert [name for name, value in refam_analysis._QUIET.items() if f"`{name}={value}`" not in page] == []
+
+
+# --- the oldest versions ---
+
+
+def test_the_lower_bounds_are_the_oldest_versions_that_are_tested() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    bounds = dict(line.split(">=") for line in wanted if ">=" in line)
+    oldest = constraints("oldest")
+    assert {name: oldest[name] for name in NAMED if not f"{oldest[name]}.".startswith(f"{bounds[name]}.")} == {}
+
+
+def test_the_table_of_versions_is_about_these() -> None:
+    rows = re.findall(r"^\| (oldest|newest) \| (.*) \|$", RESULTS.read_text(encoding="utf-8"), re.MULTILINE)
+    found = {name: cells.split(" | ")[2 : 2 + len(NAMED)] for name, cells in rows}
+    assert found["oldest"] == [constraints("oldest")[name] for name in NAMED]
+    assert all(cells.split(" | ")[-3] == "0" for _, cells in rows)

@@ -99,7 +99,7 @@ def test_a_store_takes_no_more_than_was_said(model: DiffusionModel, tmp_path: Pa
 
 def peak_of(run: Callable[[], object]) -> int:
     """Bytes that PyTorch has allocated at most while something runs, beyond what there was before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         run()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     assert len(events) > 10
