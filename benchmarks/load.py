@@ -178,7 +178,7 @@ def trends(recorded: pd.DataFrame, evaluated: pd.DataFrame, every: int) -> pd.Da
 
     Args:
         recorded: from :func:`recordings`.
-        evaluated: from :func:`evaluation`.
+        evaluated: from :func:`evaluation`; empty where there was none.
         every: how many scenes a row of it is.
 
     Returns:
@@ -186,6 +186,8 @@ def trends(recorded: pd.DataFrame, evaluated: pd.DataFrame, every: int) -> pd.Da
     """
     units = {"mebibytes": "memory, MiB", "objects": "Python objects"}
     rows = [{"load": "recordings", "quantity": unit, **trend(recorded[name])} for name, unit in units.items()]
+    if evaluated.empty:
+        return pd.DataFrame(rows)
     rows += [
         {"load": "evaluation", "quantity": unit, **trend(evaluated[name], every=every)} for name, unit in units.items()
     ]
@@ -196,7 +198,7 @@ def trends(recorded: pd.DataFrame, evaluated: pd.DataFrame, every: int) -> pd.Da
 @app.command()
 def run(
     number: Annotated[int, typer.Option("--recordings", help="One after the other.", min=50)] = 1000,
-    scenes: Annotated[int, typer.Option(help="Of the evaluation.", min=50)] = 10_000,
+    scenes: Annotated[int, typer.Option(help="Of the evaluation; 0 for none.", min=0)] = 10_000,
     every: Annotated[int, typer.Option(help="Scenes from one sample of the evaluation to the next.", min=1)] = 50,
     minutes: Annotated[
         float, typer.Option(help="After which the evaluation ends with what it has come to.")
@@ -216,10 +218,10 @@ def run(
     recorded = parts.keep("recordings", lambda: _apart("recordings", str(number)))
     came = parts.keep("visitors", lambda: _visits(at_once))
     evaluation_of = ("evaluation", str(scenes), "--every", str(every), "--minutes", str(minutes))
-    evaluated = parts.keep("evaluation", lambda: _apart(*evaluation_of))
+    evaluated = parts.keep("evaluation", lambda: _apart(*evaluation_of)) if scenes else pd.DataFrame()
     tables = {
-        "recordings": recorded, "evaluation": evaluated, "trends": trends(recorded, evaluated, every),
-        "visitors": came,
+        "recordings": recorded, **({"evaluation": evaluated} if scenes else {}),
+        "trends": trends(recorded, evaluated, every), "visitors": came,
     }  # fmt: skip
     command = f"python -m benchmarks.load run --recordings {number} --scenes {scenes} --every {every}"
     command += f" --visitors {at_once}" + (f" --minutes {minutes:g}" if minutes < math.inf else "")
