@@ -81,11 +81,10 @@ class Probe(anywidget.AnyWidget):
     Raises:
         ImageError: the image cannot be used.
 
-    >>> import refam_analysis as ra
-    >>> probe = ra.Probe("embedded")  # as the last line of a cell it is shown
+    >>> probe = Probe("embedded")  # as the last line of a cell it is shown
     >>> answered = probe.ask(expression="the red circle", comparison="no magnets").wait()
-    >>> probe.result.mask.shape == ra.Scenes("test")[0].image.shape[:2]
-    True
+    >>> probe.result.mask.shape
+    (96, 96)
     >>> probe.close()
     """
 
