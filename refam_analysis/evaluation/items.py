@@ -98,7 +98,7 @@ def hard_items(
     least, most = HARD_OBJECTS[style] if objects is None else (objects, objects)
     if count < 1 or least < 2 or not kinds:
         raise ItemsError(
-            f"count={count}, objects={objects}, kinds={tuple(kinds)} make no items: ask for at least one "
+            f"count={count}, objects={least}, kinds={tuple(kinds)} make no items: ask for at least one "
             f"item, two objects and one kind."
         )
     options = SceneOptions(objects=(least, most), shared_attribute=True, style=style)

@@ -199,9 +199,8 @@ def load_recording(path: str | Path) -> Recording:
     """Open a recording that was saved, or recorded into a store; arrays are read when they are used.
 
     Every chunk carries a checksum, so a damaged one raises when it is read, and names its block; a missing one
-    raises here. A store whose
-    run was interrupted opens with its complete blocks; ``attrs["complete_blocks"]`` lists them, a list a step, and
-    what is not complete raises.
+    raises here. A store whose run was interrupted opens with its complete blocks; ``attrs["complete_blocks"]`` lists
+    them, a list a step, and what is not complete raises.
 
     Args:
         path: of the folder.
@@ -232,6 +231,16 @@ def rescue_recording(path: str | Path) -> Recording:
         RecordingNotFoundError: nothing is at the path.
         RecordingFormatError: what is there is not a recording.
         RecordingIncompleteError, RecordingDamagedError: what describes the run, or its axes, is lost itself.
+
+    >>> import tempfile
+    >>> import refam_analysis as ra
+    >>> picture = ra.Scenes("test")[0].image
+    >>> recording = ra.record(ra.load_model("embedded"), picture, "the small ring", keep=["entropy"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = recording.save(Path(folder) / "ring")
+    ...     rescued = rescue_recording(path)
+    ...     rescued.kept, rescued.attrs["damaged"]
+    (('entropy',), {})
     """
     return Recording(storage.open_rescued(Path(path)))
 

@@ -42,6 +42,8 @@ ONE_THREAD = {
 }  # fmt: skip
 """For the mother's environment. Kernels set their number of threads anew; threads that wait sleep, or two visitors on
 two cores would hinder each other fifty times over."""
+LONGEST_SOCKET = 103
+"""In bytes: the shortest limit that systems set to the path of a socket, which is that of macOS and the BSDs."""
 
 
 class MotherError(RefamError, RuntimeError):
@@ -61,6 +63,11 @@ class Mother:
 
     def __init__(self, source: str, folder: Path) -> None:
         self.socket = folder / "mother.sock"
+        if len(os.fsencode(self.socket)) > LONGEST_SOCKET:
+            raise MotherError(
+                f"The probe cannot be started: the path of its temporary folder, {folder}, is too long for a socket in "
+                "it. Set TMPDIR to a folder with a shorter path."
+            )
         environment = {**os.environ, **ONE_THREAD, **own_places(folder / "mother"), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {FOLDER_VARIABLE: str(folder), SOURCE_VARIABLE: source}
         (folder / "mother").mkdir(exist_ok=True)

@@ -136,7 +136,7 @@ def test_every_contrast_is_between_conditions_of_the_experiment() -> None:
 
 def by_hand(model: DiffusionModel, item: GroundingItem, words: tuple[str, ...], seed: int) -> dict[str, float]:
     """The scene alone, by the library's public calls."""
-    settings = default_settings(model)
+    settings = default_settings(model).attention_alone
     group = [
         record(model, item.image, item.expression, magnets=words, noise_level=settings.noise_levels, seed=seed + draw,
                keep=["image_to_text"])

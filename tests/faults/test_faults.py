@@ -41,7 +41,7 @@ def test_at_least_a_hundred_faults_are_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "number"), [(0.0, 1), (0.25, 4), (0.5, 6), (1.0, 11)], ids=["first", "quarter", "middle", "last"]
+    ("share", "number"), [(0.0, 1), (0.3, 4), (0.5, 6), (1.0, 11)], ids=["first", "early", "middle", "last"]
 )
 def test_a_moment_is_a_share_of_the_events(share: float, number: int) -> None:
     assert Moment("open", share).number({"open": 11}) == number

@@ -32,7 +32,8 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory, number: signal.Signals) -> None:
+    tmp_path = tmp_path_factory.mktemp("end")  # short: a socket lies deep in it
     watched, places = tmp_path / "watch", tmp_path / "places"
     watched.mkdir()
     (watched / "sitecustomize.py").write_text(WATCH.format(list=str(tmp_path / "written")))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from references.commands import one_sentence, refam
 
 from refam_analysis.widgets.probe_pictures import MAX_UPLOAD_BYTES
 from refam_analysis.widgets.server import serve_probe
+from refam_analysis.widgets.server_mother import Mother, MotherError
 from refam_analysis.widgets.server_settings import (
     MAX_MESSAGE_BYTES,
     PortTakenError,
@@ -107,3 +109,8 @@ def test_a_taken_port_is_told_before_anything_is_loaded() -> None:
 def test_the_command_tells_what_is_wrong_in_one_sentence(options: tuple[str, ...], said: str) -> None:
     result = refam("probe", "--no-browser", *options)
     assert said in result.stderr.splitlines()[-1] if "Loading" in result.stderr else said in one_sentence(result)
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MotherError, match="Set TMPDIR to a folder with a shorter path"):
+        Mother("embedded", tmp_path / ("deep" * 30))
