@@ -151,9 +151,9 @@ def write_json(path: Path, entries: Mapping[str, Any], *, indent: int | None = 2
         entries: what JSON takes.
         indent: of the text.
     """
-    plain = json.loads(json.dumps(dict(entries)))
+    sealed = _sealed(entries)
     with written_whole(path) as place:
-        text = json.dumps({**plain, _SEAL: _checksum(plain)}, indent=indent, ensure_ascii=False)
+        text = json.dumps(sealed, indent=indent, ensure_ascii=False)
         place.write_text(text + "\n", encoding="utf-8")
 
 
@@ -192,8 +192,7 @@ def add_entry(path: Path, entry: Mapping[str, Any]) -> None:
     Raises:
         NotWrittenError: the system refused.
     """
-    plain = json.loads(json.dumps(dict(entry)))
-    line = json.dumps({**plain, _SEAL: _checksum(plain)}).encode() + b"\n"
+    line = json.dumps(_sealed(entry)).encode() + b"\n"
     with told_when_refused(path), path.open("ab") as file:
         end = file.tell()
         try:
@@ -211,8 +210,7 @@ def write_entries(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
         path: of the log.
         entries: a line each.
     """
-    plain = [json.loads(json.dumps(dict(entry))) for entry in entries]
-    lines = [json.dumps({**one, _SEAL: _checksum(one)}) + "\n" for one in plain]
+    lines = [json.dumps(_sealed(entry)) + "\n" for entry in entries]
     with written_whole(path) as place:
         place.write_text("".join(lines), encoding="utf-8")
 
@@ -368,6 +366,12 @@ def _cut(path: Path, end: int) -> None:
 
 def _checksum(entries: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(entries, sort_keys=True).encode()):08x}"
+
+
+def _sealed(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries as JSON gives them back, whose checksum is the one of those that are read, and the checksum last."""
+    plain = json.loads(json.dumps(dict(entries)))
+    return {**plain, _SEAL: _checksum(plain)}
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from PIL import Image
 from svg_parts import SVG, XLINK, read_svg, write_svg
@@ -105,6 +106,7 @@ def _written(step: list[int], scale: int) -> str:
     return written
 
 
+@lru_cache(maxsize=32)  # the drawings for light and for dark pages hold the same pictures
 def _inlaid_webp(inlaid: str) -> str:
     """The same picture as WebP; pictures of other kinds as they are."""
     if not inlaid.startswith(_INLAID):
