@@ -18,20 +18,12 @@ import typer
 from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from refam_analysis.files import written_folder
 from refam_analysis.scenes import SceneOptions, Scenes, render
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.training.checkpoints import (
-    append_command,
-    append_log,
-    load_checkpoint,
-    restore_training,
-    save_checkpoint,
-    steps_until,
-    training_tensors,
-)
+from refam_analysis.training.checkpoints import append_command, append_log
+from refam_analysis.training.rebuilding import train_rebuilding
 
 LATENT_CHANNELS = 4
 _LATENT_NOISE = 0.05
@@ -139,34 +131,14 @@ def train(
     if start is not None:
         _begin_with(model, AutoencoderTiny.from_pretrained(start))
     model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
-    done = 0
-    if (found := load_checkpoint(out, "autoencoder")) is not None:
-        restore_training(found[0], model, None, optimizer)
-        done = int(found[1]["step"])
     source = SOURCES[style]
-    progress = tqdm(total=steps, initial=done, desc="autoencoder", unit="step")
-    with steps_until(minutes) as watch, progress:
-        while done < steps and not watch.over:
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * min(1.0, (done + 1) / 100) * max(0.02, 1 - done / steps)
-            images = source.batch(done, batch, size, seed)
-            noise = torch.randn(len(images), latent_channels, _CROP // 4, _CROP // 4)
-            error, moments = loss(model, images, noise, hue=source.hue)
-            optimizer.zero_grad(set_to_none=True)
-            (error + 0.05 * moments).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            done += 1
-            progress.update()
-            if done % 100 == 0:
-                append_log(out, {"model": "autoencoder", "step": done, "loss": error.item(), "moments": moments.item()})
-                progress.set_postfix(loss=f"{error.item():.4f}")
-            if watch.is_due():
-                save_checkpoint(out, "autoencoder", training_tensors(model, None, optimizer), {"step": done})
-        save_checkpoint(out, "autoencoder", training_tensors(model, None, optimizer), {"step": done})
-    if watch.stopped:
-        raise KeyboardInterrupt
+
+    def step_loss(step: int) -> tuple[Tensor, Tensor]:
+        images = source.batch(step, batch, size, seed)
+        noise = torch.randn(len(images), latent_channels, _CROP // 4, _CROP // 4)
+        return loss(model, images, noise, hue=source.hue)
+
+    train_rebuilding(out, "autoencoder", model, step_loss, minutes=minutes, steps=steps)
     _standardise(model, pictures(10**6, 256, size, source.options))
     with written_folder(out / "vae") as place:
         model.eval().save_pretrained(place)

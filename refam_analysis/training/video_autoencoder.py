@@ -17,20 +17,12 @@ import typer
 from diffusers import AutoencoderKLMochi
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from refam_analysis.files import written_folder
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.training.checkpoints import (
-    append_command,
-    append_log,
-    load_checkpoint,
-    restore_training,
-    save_checkpoint,
-    steps_until,
-    training_tensors,
-)
+from refam_analysis.training.checkpoints import append_command, append_log
 from refam_analysis.training.clips import clip_pixels, training_motion
+from refam_analysis.training.rebuilding import train_rebuilding
 
 LATENT_CHANNELS = 12
 """MochiPipeline's own number."""
@@ -81,33 +73,13 @@ def train(
     """Train, or go on training, until ``steps`` or ``minutes`` are over; leaves a diffusers folder in ``out/vae``."""
     torch.manual_seed(seed)
     model = make_video_autoencoder()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
-    done = 0
-    if (found := load_checkpoint(out, NAME)) is not None:
-        restore_training(found[0], model, None, optimizer)
-        done = int(found[1]["step"])
-    progress = tqdm(total=steps, initial=done, desc="video autoencoder", unit="step")
-    with steps_until(minutes) as watch, progress:
-        while done < steps and not watch.over:
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * min(1.0, (done + 1) / 100) * max(0.02, 1 - done / steps)
-            clips = batch_of_crops(done, batch, size, seed, style)
-            noise = torch.randn(batch, LATENT_CHANNELS, 1 + (_FRAMES - 1) // 6, _CROP // 8, _CROP // 8)
-            error, moments = loss(model, clips, noise)
-            optimizer.zero_grad(set_to_none=True)
-            (error + 0.05 * moments).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            done += 1
-            progress.update()
-            if done % 100 == 0:
-                append_log(out, {"model": NAME, "step": done, "loss": error.item(), "moments": moments.item()})
-                progress.set_postfix(loss=f"{error.item():.4f}")
-            if watch.is_due():
-                save_checkpoint(out, NAME, training_tensors(model, None, optimizer), {"step": done})
-        save_checkpoint(out, NAME, training_tensors(model, None, optimizer), {"step": done})
-    if watch.stopped:
-        raise KeyboardInterrupt
+
+    def step_loss(step: int) -> tuple[Tensor, Tensor]:
+        clips = batch_of_crops(step, batch, size, seed, style)
+        noise = torch.randn(batch, LATENT_CHANNELS, 1 + (_FRAMES - 1) // 6, _CROP // 8, _CROP // 8)
+        return loss(model, clips, noise)
+
+    train_rebuilding(out, NAME, model, step_loss, minutes=minutes, steps=steps)
     standardise(model, clip_pixels([training_motion(_HELD_OUT + i, style) for i in range(32)], _FRAMES, size))
     with written_folder(out / "vae") as place:
         model.eval().save_pretrained(place)
