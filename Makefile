@@ -9,9 +9,9 @@ INSTALLED := $(VENV)/.installed
 EXECUTED := _build/.jupyter_cache
 NPM := _build/npm
 
-# Notebooks run in this Python and no other, two threads each, without the reader's own Jupyter and IPython settings.
+# Notebooks run in this Python and no other, without the reader's own Jupyter and IPython settings.
 KERNEL_ENV := env -u MPLBACKEND -u JUPYTER_PATH -u JUPYTER_DATA_DIR JUPYTER_PREFER_ENV_PATH=1 \
-	JUPYTER_CONFIG_DIR=$(CURDIR)/_build/jupyter IPYTHONDIR=$(CURDIR)/_build/ipython OMP_NUM_THREADS=2
+	JUPYTER_CONFIG_DIR=$(CURDIR)/_build/jupyter IPYTHONDIR=$(CURDIR)/_build/ipython
 # They run in their own folder, so that folders named from here need their whole path.
 KERNEL_ENV += $(if $(REFAM_MODEL),REFAM_MODEL="$(or $(realpath $(REFAM_MODEL)),$(REFAM_MODEL))")
 KERNEL_ENV += $(if $(REFAM_BUNDLES),REFAM_BUNDLES="$(abspath $(REFAM_BUNDLES))")
@@ -19,6 +19,11 @@ KERNEL_ENV += $(if $(REFAM_FIGURES),REFAM_FIGURES="$(abspath $(REFAM_FIGURES))")
 KERNEL_ENV += $(if $(REFAM_SCENES),REFAM_SCENES="$(REFAM_SCENES)")
 # What readers ask of the notebooks; what they wrote under such wishes is kept for nobody else.
 WISHES := $(REFAM_MODEL)$(REFAM_BUNDLES)$(REFAM_FIGURES)$(REFAM_SCENES)
+# Several notebooks run at a time, one thread each; the build then finds them all in the cache.
+define BUILD_BOOK
+$(KERNEL_ENV) OMP_NUM_THREADS=1 $(BIN)/python book/execute.py notebooks/*.ipynb --cache $(EXECUTED)
+$(KERNEL_ENV) OMP_NUM_THREADS=2 $(BIN)/jupyter-book build . --all -W -n --keep-going
+endef
 # The embedded models ship with the package: tests ask no model hub for anything.
 TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg OMP_NUM_THREADS=1
 # A process a core, four at most: each takes 2 to 3 GB. What a file of tests has made stays in one process.
@@ -72,13 +77,13 @@ ifneq ($(WISHES),)
 endif
 
 book: $(INSTALLED) $(NPM)/.installed $(EXECUTED)/.current ## Build the book into _build/html, running every notebook
-	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BUILD_BOOK)
 	@echo "Open _build/html/index.html"
 
 book-twice: book ## Build the book again, from nothing, and say what differs from the first time
 	rm -rf _build/once && mv _build/html _build/once
 	rm -rf _build/.doctrees _build/jupyter_execute $(EXECUTED)
-	$(KERNEL_ENV) $(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BUILD_BOOK)
 	$(BIN)/python book/compare_builds.py _build/once _build/html
 
 test: $(INSTALLED) ## Run the tests and the docstrings' examples
@@ -97,7 +102,7 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/mypy
 
 lab: $(INSTALLED) ## Open the notebooks in Jupyter Lab
-	$(KERNEL_ENV) $(BIN)/jupyter lab --notebook-dir=notebooks $(NO_NEWS)
+	$(KERNEL_ENV) OMP_NUM_THREADS=2 $(BIN)/jupyter lab --notebook-dir=notebooks $(NO_NEWS)
 
 probe: $(INSTALLED) ## Serve the probe as an app on this machine: your own sentences and pictures
 	$(BIN)/refam probe $(if $(PORT),--port $(PORT))

@@ -131,13 +131,10 @@ def open_model() -> DiffusionModel:
     >>> open_model().name
     'embedded'
     """
-    import torch
-
-    from refam_analysis.models import load_model
+    from refam_analysis.models import load_model, usual_device
 
     source = os.environ.get(MODEL_VARIABLE) or "embedded"
-    elsewhere = source != "embedded" and torch.cuda.is_available()
-    model = load_model(source, device="cuda" if elsewhere else None)
+    model = load_model(source, device=usual_device(source))
     model.pipeline.set_progress_bar_config(disable=True)  # a page has no use for it
     return model
 

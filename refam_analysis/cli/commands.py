@@ -51,7 +51,7 @@ def record(
     with progress("loading the model", "recording", "writing") as step:
         from refam_analysis import models, recording
 
-        loaded = models.load_model(model)
+        loaded = models.load_model(model, device=models.usual_device(model))
         step()
         recorded = recording.record(
             loaded, image, expression, magnets=magnets.split(), noise_level=noise_level, seed=seed,
@@ -77,7 +77,7 @@ def estimate(
     with progress("loading the model", "estimating") as step:
         from refam_analysis import models, recording
 
-        loaded = models.load_model(model)
+        loaded = models.load_model(model, device=models.usual_device(model))
         step()
         estimated = recording.estimate(
             loaded, keep=keep or None, blocks=block or None, size=size, steps=steps, measure=measure
@@ -99,7 +99,7 @@ def demo(
     with progress("loading the model", "reading its attention", "drawing") as step:
         from refam_analysis import evaluation, models, segmentation
 
-        loaded = models.load_model(model)
+        loaded = models.load_model(model, device=models.usual_device(model))
         (item,) = evaluation.hard_items("test", 1, skip=scene, style=loaded.scene_style)
         step()
         result = segmentation.segment(

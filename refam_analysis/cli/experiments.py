@@ -19,7 +19,7 @@ experiment = typer.Typer(
 
 @experiment.command("settings")
 def experiment_settings(
-    items: Annotated[int, typer.Option(help="Validation scenes to find candidates on, and as many to choose.")] = 300,
+    items: Annotated[int, typer.Option(help="Validation scenes to find candidates on; as many choose.", min=1)] = 300,
     seed: SeedOption = 0,
     style: StyleOption = None,
     results: ResultsOption = None,
@@ -32,7 +32,7 @@ def experiment_settings(
 
 @experiment.command("grounding")
 def experiment_grounding(
-    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
     style: StyleOption = None,
     results: ResultsOption = None,
@@ -45,7 +45,7 @@ def experiment_grounding(
 
 @experiment.command("generation")
 def experiment_generation(
-    items: Annotated[int, typer.Option(help="Captions of the test split.")] = 200,
+    items: Annotated[int, typer.Option(help="Captions of the test split.", min=1)] = 200,
     seed: SeedOption = 0,
     steps: Annotated[int | None, typer.Option(help="Of denoising; the model's own by default.")] = None,
     style: StyleOption = None,
@@ -64,7 +64,7 @@ def experiment_generation(
 
 @experiment.command("segmenter")
 def experiment_segmenter(
-    items: Annotated[int, typer.Option(help="Scenes of the test split.")] = 500,
+    items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
     style: StyleOption = None,
     results: ResultsOption = None,

@@ -31,8 +31,9 @@ def sinks(
     from refam_analysis import models
     from refam_analysis.experiments.sink_survey import survey_sinks
 
+    loaded = models.load_model(model, device=models.usual_device(model))
     survey = survey_sinks(
-        models.load_model(model), scenes=scenes, noise_level=noise_level, magnets=magnets.split(),
+        loaded, scenes=scenes, noise_level=noise_level, magnets=magnets.split(),
         reference=reference, seed=seed, progress=sys.stderr.isatty(),
     )  # fmt: skip
     if out is not None:
@@ -76,7 +77,7 @@ def bundle(
         from refam_analysis import models
         from refam_analysis.experiments.bundle import write_bundle
 
-        loaded = models.load_model(model)
+        loaded = models.load_model(model, device=models.usual_device(model))
         step()
         packed = write_bundle(ledger, out, model=loaded, scenes=scenes, recordings=recordings, seed=seed)
         step()

@@ -56,7 +56,7 @@ def segment(
     with progress("loading the model", "reading its attention", "writing") as step:
         from refam_analysis import models, segmentation
 
-        loaded = models.load_model(model)
+        loaded = models.load_model(model, device=models.usual_device(model))
         settings = chosen_reading(loaded, reading)
         step()
         result = segmentation.segment(
@@ -100,7 +100,7 @@ def segment_batch(
     extras |= {"intermediates": (".json", write_json)} if intermediates else {}
     from refam_analysis import models
 
-    loaded = models.load_model(model)
+    loaded = models.load_model(model, device=models.usual_device(model))
     options = batch.BatchOptions(
         chosen_reading(loaded, reading), tuple(magnets.split()), segmenter, mask_choice=mask_choice, seed=seed
     )

@@ -54,7 +54,7 @@ def segment_video(
     from refam_analysis.segmentation import video as room
 
     frames = room.open_frames(video)
-    loaded = models.load_model(model)
+    loaded = models.load_model(model, device=models.usual_device(model))
     result = room.segment_video(
         loaded, frames, expression, magnets=magnets.split(), segmenter=segmenter, propagation=propagation,
         settings=chosen_reading(loaded, reading), mask_choice=mask_choice, clip=clip or None, ask_again=ask_again,

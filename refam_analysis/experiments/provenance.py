@@ -48,7 +48,7 @@ class NoResultError(RefamError, FileNotFoundError):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(
             f"There is no result {name!r} in {folder}. Results come with a checkout of the repository, not with the "
-            f"installed package; `refam experiment {name}` makes this one."
+            f"installed package; `refam experiment {name}` makes this one, or the benchmark that it is named after."
         )
 
 

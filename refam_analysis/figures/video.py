@@ -30,7 +30,8 @@ def clip_strip(
     Args:
         axes: one a number.
         frames: uint8 (frame, height, width, 3).
-        masks: bool (frame, height, width); a frame with an empty one is titled "out of sight".
+        masks: bool (frame, height, width); under an empty one stands "no mask" where the
+            true one shows something, else "out of sight".
         numbers: of the frames to show.
         truth: bool (frame, height, width).
         point: (x, y) in pixels of the first frame; drawn where that is shown.
@@ -49,7 +50,8 @@ def clip_strip(
         mask_overlay(ax, pictures[number], predicted[number], truth=true, point=point if number == 0 else None)
         ax.set_title(f"frame {number}", loc="center", fontsize=8.5)
         if not predicted[number].any():
-            ax.set_xlabel("out of sight", fontsize=8)
+            seen = true is not None and bool(true.any())
+            ax.set_xlabel("no mask" if seen else "out of sight", fontsize=8)
     return axes
 
 

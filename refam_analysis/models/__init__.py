@@ -24,7 +24,7 @@ from refam_analysis.models.images import (
     load_image,
 )
 from refam_analysis.models.layout import LayoutError, TokenLayout
-from refam_analysis.models.loading import load_model
+from refam_analysis.models.loading import load_model, usual_device
 from refam_analysis.models.registry import PIPELINES, TRANSFORMERS, UnsupportedModelError
 from refam_analysis.models.schedules import DiffusionSchedule, FlowSchedule, NoiseLevelError, Schedule
 
@@ -62,4 +62,5 @@ __all__ = [
     "load_image",
     "load_model",
     "part_table",
+    "usual_device",
 ]

@@ -104,11 +104,11 @@ class CogVideoXModel(T5VideoModel):
         if self.pipeline.transformer.config.use_rotary_positional_embeddings:
             cell = self.pipeline.vae_scale_factor_spatial
             rotary = self.pipeline._prepare_rotary_positional_embeddings(
-                height * cell, width * cell, frames, self.device
+                height * cell, width * cell, frames, mixture.device
             )
         return {
             "hidden_states": mixture.transpose(1, 2),
-            "timestep": torch.full((len(mixture),), timestep, device=self.device),
+            "timestep": torch.full((len(mixture),), timestep, device=mixture.device),
             "image_rotary_emb": rotary,
             "return_dict": False,
             **inputs,

@@ -78,14 +78,14 @@ class FluxModel(DiffusionModel):
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """Packed latents, the timestep, and the positions for the rotary embedding."""
         batch, (height, width) = len(mixture), (side // PACKING for side in mixture.shape[2:])
-        guidance = torch.full((batch,), self.defaults.guidance, device=self.device)
-        timestep = torch.full((batch,), 1000 * self.schedule.timestep(noise_level), device=self.device)
+        guidance = torch.full((batch,), self.defaults.guidance, device=mixture.device)
+        timestep = torch.full((batch,), 1000 * self.schedule.timestep(noise_level), device=mixture.device)
         return {
             "hidden_states": pack_latents(mixture),
             # Rounded as the pipeline rounds it: thousandths in the model's dtype.
             "timestep": timestep.to(self.dtype) / 1000,
-            "img_ids": image_ids(height, width).to(self.device, self.dtype),
-            "txt_ids": torch.zeros(self.text_length, 3, device=self.device, dtype=self.dtype),
+            "img_ids": image_ids(height, width).to(mixture.device, self.dtype),
+            "txt_ids": torch.zeros(self.text_length, 3, device=mixture.device, dtype=self.dtype),
             "guidance": guidance if self.pipeline.transformer.config.guidance_embeds else None,
             "return_dict": False,
             **inputs,

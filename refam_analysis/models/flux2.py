@@ -101,14 +101,14 @@ class Flux2Model(DiffusionModel):
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents row by row, the timestep, and the positions (frame, y, x, token) for the rotary embedding."""
         batch, (height, width) = len(mixture), mixture.shape[2:]
-        timestep = torch.full((batch,), 1000 * self.schedule.timestep(noise_level), device=self.device)
-        guidance = torch.full((batch,), self.defaults.guidance, device=self.device) if self._is_dev else None
+        timestep = torch.full((batch,), 1000 * self.schedule.timestep(noise_level), device=mixture.device)
+        guidance = torch.full((batch,), self.defaults.guidance, device=mixture.device) if self._is_dev else None
         return {
             "hidden_states": mixture.flatten(2).transpose(1, 2),
             # Rounded as the pipeline rounds it: thousandths in the model's dtype.
             "timestep": timestep.to(self.dtype) / 1000,
-            "img_ids": positions(y=height, x=width).to(self.device).expand(batch, -1, -1),
-            "txt_ids": positions(token=self.text_length).to(self.device).expand(batch, -1, -1),
+            "img_ids": positions(y=height, x=width).to(mixture.device).expand(batch, -1, -1),
+            "txt_ids": positions(token=self.text_length).to(mixture.device).expand(batch, -1, -1),
             "guidance": guidance,
             "return_dict": False,
             **inputs,

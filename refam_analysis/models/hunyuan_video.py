@@ -149,8 +149,8 @@ class HunyuanVideoModel(DiffusionModel):
         The pipeline's timesteps have the dtype of its latents, which after the first step is the model's.
         """
         batch = len(mixture)
-        timestep = torch.full((batch,), self.schedule.timestep(noise_level), device=self.device)
-        guidance = torch.full((batch,), self.defaults.guidance, dtype=self.dtype, device=self.device)
+        timestep = torch.full((batch,), self.schedule.timestep(noise_level), device=mixture.device)
+        guidance = torch.full((batch,), self.defaults.guidance, dtype=self.dtype, device=mixture.device)
         return {
             "hidden_states": mixture,
             "timestep": timestep.to(self.dtype),

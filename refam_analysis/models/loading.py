@@ -62,9 +62,24 @@ def load_model(
     family_class(check_folder(folder)["_class_name"])  # before the weights are read
     settings = _settings(folder)
     device = torch.device(device or "cpu")
-    dtype = dtype or (torch.float32 if settings or device.type == "cpu" else torch.bfloat16)
+    dtype = dtype or (torch.float32 if source == "embedded" or device.type == "cpu" else torch.bfloat16)
     pipeline = _load_pipeline(folder, dtype).to(device)
     return _model(pipeline, settings, name=str(source), revision=revision)
+
+
+def usual_device(source: str) -> str | None:
+    """Where the commands, the notebooks and the probe compute: a GPU where there is one, but for the embedded model.
+
+    Args:
+        source: as for :func:`load_model`, or the name of a segmenter.
+
+    Returns:
+        "cuda"; or None, which is the CPU. What ships with the package stays there, as in the book.
+
+    >>> usual_device("embedded") is None
+    True
+    """
+    return "cuda" if source != "embedded" and torch.cuda.is_available() else None
 
 
 def _folder(source: str) -> tuple[Path, str | None]:

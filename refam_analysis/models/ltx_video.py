@@ -82,7 +82,7 @@ class LtxVideoModel(T5VideoModel):
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """A token a latent, the timestep, and what positions follow from."""
-        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=mixture.device)
         return {
             "hidden_states": mixture.flatten(2).transpose(1, 2),
             "timestep": timestep,
@@ -124,7 +124,7 @@ class LtxConditionModel(LtxVideoModel):
 
         The first latent frame stands for one frame and every other one for eight, so they begin at 0, 1, 9, 17 ...
         """
-        axes = [torch.arange(side, device=self.device) for side in mixture.shape[2:]]
+        axes = [torch.arange(side, device=mixture.device) for side in mixture.shape[2:]]
         frame, y, x = torch.meshgrid(*axes, indexing="ij")
         begins = (frame * self.frames_per_latent + 1 - self.frames_per_latent).clamp(min=0)
         places = (begins * (1.0 / FRAME_RATE), y * self.pixels_per_token, x * self.pixels_per_token)

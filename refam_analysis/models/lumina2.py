@@ -93,7 +93,7 @@ class Lumina2Model(DiffusionModel):
         The pipeline pads further, which changes nothing: padding is masked in the refiner, and then dropped. So the
         refiner's sequence is that of the layout.
         """
-        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=mixture.device)
         attended = inputs["encoder_attention_mask"]
         longest = int(torch.as_tensor(attended).sum(1).max())
         texts = {name: value[:, :longest] for name, value in inputs.items() if isinstance(value, torch.Tensor)}

@@ -118,7 +118,7 @@ class MochiModel(T5VideoModel):
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents as they are, and the timestep in the model's dtype, as the pipeline rounds it."""
-        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=mixture.device)
         return {"hidden_states": mixture, "timestep": timestep.to(self.dtype), "return_dict": False, **inputs}
 
     def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class PixArtModel(DiffusionModel):
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents as they are, the timestep, and for PixArt-alpha at 1024 pixels the picture's size and shape."""
-        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), self.schedule.timestep(noise_level), device=mixture.device)
         return {
             "hidden_states": mixture,
             "timestep": timestep,
@@ -87,8 +87,8 @@ class PixArtModel(DiffusionModel):
         height, width = (side * self.pipeline.vae_scale_factor for side in mixture.shape[2:])
         size, shape = torch.tensor([[height, width]]), torch.tensor([[height / width]])
         return {
-            "resolution": size.to(self.device, self.dtype).repeat(len(mixture), 1),
-            "aspect_ratio": shape.to(self.device, self.dtype).repeat(len(mixture), 1),
+            "resolution": size.to(mixture.device, self.dtype).repeat(len(mixture), 1),
+            "aspect_ratio": shape.to(mixture.device, self.dtype).repeat(len(mixture), 1),
         }
 
     def call_options(self, text: str, steps: int, guidance: float) -> dict[str, Any]:

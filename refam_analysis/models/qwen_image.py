@@ -90,10 +90,10 @@ class QwenImageModel(DiffusionModel):
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """Packed latents, the timestep, padded states with their mask, and the grid for the rotary embedding."""
         height, width = (side // PACKING for side in mixture.shape[2:])
-        timestep = torch.full((len(mixture),), 1000 * self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), 1000 * self.schedule.timestep(noise_level), device=mixture.device)
         states = list(inputs["encoder_hidden_states"])
-        lengths = torch.tensor([len(item) for item in states], device=self.device)
-        attended = (torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]).long()
+        lengths = torch.tensor([len(item) for item in states], device=mixture.device)
+        attended = (torch.arange(int(lengths.max()), device=mixture.device) < lengths[:, None]).long()
         return {
             "hidden_states": pack_latents(mixture),
             # Rounded as the pipeline rounds it: thousandths in the model's dtype.

@@ -125,7 +125,7 @@ class SanaModel(DiffusionModel):
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents as they are, and the timestep."""
-        timestep = torch.full((len(mixture),), self._timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture),), self._timestep(noise_level), device=mixture.device)
         return {"hidden_states": mixture, "timestep": timestep, "return_dict": False, **inputs}
 
     def _timestep(self, noise_level: float) -> float:
@@ -161,10 +161,10 @@ class SanaSprintModel(SanaModel):
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents as they are, the noise level, and the strength of guidance."""
         level, strength = self.schedule.timestep(noise_level), self.defaults.guidance
-        guidance = torch.full((len(mixture),), strength, device=self.device, dtype=self.dtype)
+        guidance = torch.full((len(mixture),), strength, device=mixture.device, dtype=self.dtype)
         return {
             "hidden_states": mixture,
-            "timestep": torch.full((len(mixture),), level, device=self.device),
+            "timestep": torch.full((len(mixture),), level, device=mixture.device),
             "guidance": guidance * self.pipeline.transformer.config.guidance_embeds_scale,
             "return_dict": False,
             **inputs,

@@ -123,7 +123,7 @@ class WanModel(T5VideoModel):
         """
         frames, height, width = self._grid(mixture)
         a_token_each = (frames * height * width,) if self.pipeline.config.expand_timesteps else ()
-        timestep = torch.full((len(mixture), *a_token_each), self.schedule.timestep(noise_level), device=self.device)
+        timestep = torch.full((len(mixture), *a_token_each), self.schedule.timestep(noise_level), device=mixture.device)
         return {"hidden_states": mixture, "timestep": timestep, "return_dict": False, **inputs}
 
     def _grid(self, latents: torch.Tensor) -> tuple[int, int, int]:

@@ -107,7 +107,7 @@ class ZImageModel(DiffusionModel):
 
     def arguments(self, mixture: torch.Tensor, inputs: Mapping[str, Batched], noise_level: float) -> dict[str, Any]:
         """The latents of each item as a clip of one frame, and what is left of the noise level."""
-        timestep = torch.full((len(mixture),), 1000 * noise_level, device=self.device)
+        timestep = torch.full((len(mixture),), 1000 * noise_level, device=mixture.device)
         return {
             "x": list(mixture.unsqueeze(2).unbind()),
             "t": (1000 - timestep) / 1000,

@@ -24,11 +24,11 @@ scenes that the models say they know), ``refam claims``, and ``python -m refam_a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,8 @@ from refam_analysis.training.export import export
 
 SHIPPED = "shipped"
 """Folder, in the working folder, of what is finished."""
+SLOW: Mapping[str, Any] = {}
+"""Neither compiled nor in bfloat16: what every machine can do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Plan:
 
 PLANS: dict[Style, Plan] = {
     "plain": Plan(),
-    "rich": Plan(configuration="deep", autoencoder_steps=5000, dit_steps=(14_000, 19_000), sam_steps=12_000),
+    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 19_000), sam_steps=12_000),
 }
 
 
@@ -101,34 +103,46 @@ class Stage:
         return 0 if found is None else min(self.steps, int(found[1]["step"]))
 
 
-def image_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0) -> list[Stage]:
-    """Those of an image model and of its segmenter, in their order."""
+def image_stages(
+    out: Path, style: Style, plan: Plan, *, seed: int = 0, fast: Mapping[str, Any] = SLOW, start: Path | None = None
+) -> list[Stage]:
+    """Those of an image model and of its segmenter, in their order.
+
+    Args:
+        out: the working folder.
+        style: of the scenes.
+        plan: how long and how large everything is.
+        seed: of weights, noise and captions.
+        fast: ``compiled`` and ``bfloat16`` of :class:`refam_analysis.training.trainer.Hardware`.
+        start: folder of an exported model that the transformer begins with; its autoencoder is kept as it is.
+    """
     small, full = plan.sizes
     first, whole = plan.dit_steps
 
     def transformer(size: int, scenes: int, until: int | None, minutes: float) -> None:
         dit.main(
             out=out, configuration=plan.configuration, size=size, scenes=scenes, batch=plan.batch, steps=whole,
-            minutes=minutes, until=until, seed=seed, scenes_style=style,
+            minutes=minutes, until=until, seed=seed, scenes_style=style, start=start, **fast,
         )  # fmt: skip
 
-    return [
-        Stage(
-            "autoencoder",
-            "autoencoder",
-            plan.autoencoder_steps,
-            lambda minutes: autoencoder.main(
-                out=out, minutes=minutes, steps=plan.autoencoder_steps, size=full, seed=seed, scenes_style=style
-            ),
+    rebuilding = Stage(
+        "autoencoder",
+        "autoencoder",
+        plan.autoencoder_steps,
+        lambda minutes: autoencoder.main(
+            out=out, minutes=minutes, steps=plan.autoencoder_steps, size=full, seed=seed, scenes_style=style
         ),
+    )
+    return [
+        *([rebuilding] if start is None else []),
         Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
         Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None)),
         Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan.sam_steps, seed)),
     ]
 
 
-def video_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0) -> list[Stage]:
-    """Those of a video model, in their order."""
+def video_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0, fast: Mapping[str, Any] = SLOW) -> list[Stage]:
+    """Those of a video model, in their order; the arguments are those of :func:`image_stages`."""
     size = plan.sizes[0]
     return [
         Stage(
@@ -145,7 +159,7 @@ def video_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0) -> list[
             plan.video_steps,
             lambda minutes: video.main(
                 out=out, size=size, frames=plan.frames, clips=plan.clips, batch=plan.batch // 2,
-                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style,
+                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style, **fast,
             ),
         ),
     ]  # fmt: skip
@@ -189,13 +203,28 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Working folder; runs/<style>, or runs/<style>-video.")] = None,
     clips: Annotated[bool, typer.Option("--video", help="The video model, instead of the image model.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, noise and captions.")] = 0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the steps; needs a C++ compiler.")] = False,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Exported image model whose weights to begin with.")] = None,
 ) -> None:
     """Train a model from the first stage to the last, or go on with it."""
-    train_all(style, minutes=minutes, out=out, clips=clips, plan=PLANS[style], seed=seed)
+    if clips and start is not None:
+        raise typer.BadParameter("Only an image model can begin with one; leave it out, or leave out --video.",
+                                 param_hint="--start")  # fmt: skip
+    fast = {"compiled": compiled, "bfloat16": bfloat16}
+    train_all(style, minutes=minutes, out=out, clips=clips, plan=PLANS[style], seed=seed, fast=fast, start=start)
 
 
 def train_all(
-    style: Style, *, minutes: float, plan: Plan, out: Path | None = None, clips: bool = False, seed: int = 0
+    style: Style,
+    *,
+    minutes: float,
+    plan: Plan,
+    out: Path | None = None,
+    clips: bool = False,
+    seed: int = 0,
+    fast: Mapping[str, Any] = SLOW,
+    start: Path | None = None,
 ) -> bool:
     """Run the stages of a plan and write what is finished into the folder ``shipped``.
 
@@ -206,12 +235,18 @@ def train_all(
         out: the working folder; None for the one that is named after the style.
         clips: whether the model is one of clips.
         seed: of weights, noise and captions.
+        fast: see :func:`image_stages`.
+        start: likewise, for an image model.
 
     Returns:
         Whether all is finished.
     """
     out = out or Path("runs") / (f"{style}-video" if clips else style)
-    stages = (video_stages if clips else image_stages)(out, style, plan, seed=seed)
+    stages = (
+        video_stages(out, style, plan, seed=seed, fast=fast)
+        if clips
+        else image_stages(out, style, plan, seed=seed, fast=fast, start=start)
+    )
     if not run_stages(out, stages, minutes=minutes):
         return False
     if clips:

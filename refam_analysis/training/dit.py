@@ -12,6 +12,7 @@ has the same coordinates at every resolution.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +21,12 @@ from typing import Annotated, ClassVar
 
 import torch
 import typer
-from diffusers import AutoencoderTiny, FluxTransformer2DModel
+from diffusers import AutoencoderTiny, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTokenizer, T5Tokenizer
 
+from refam_analysis.files import written_folder
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
@@ -36,7 +38,7 @@ from refam_analysis.training.text import (
     make_clip_encoder,
     make_t5_encoder,
 )
-from refam_analysis.training.trainer import FlowTrainer
+from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware
 
 
 @dataclass(frozen=True)
@@ -140,17 +142,28 @@ class Trainer(FlowTrainer):
         *,
         configuration: Configuration,
         seed: int,
-        device: torch.device,
         peak: float,
-        compiled: bool = False,
+        hardware: Hardware = DEFAULT_HARDWARE,
         style: Style = "plain",
     ) -> None:
         t5, clip = load_tokenizers(out, style)
         self.clip_tokenizer = clip
         super().__init__(
-            out, lambda: TrainedParts(configuration, t5, clip), t5, seed=seed, device=device, peak=peak,
-            compiled=compiled, style=style,
+            out, lambda: TrainedParts(configuration, t5, clip), t5, seed=seed, peak=peak,
+            hardware=hardware, style=style,
         )  # fmt: skip
+
+    def begin_with(self, folder: Path) -> None:
+        """Take over the weights of a model that :func:`refam_analysis.training.export.export` wrote.
+
+        Nothing happens where the run has steps of its own. The schedule and the optimiser start anew.
+        """
+        if self.step:
+            return
+        shipped = FluxPipeline.from_pretrained(folder, dtype=torch.float32)
+        for parts in (self.model, self.average):
+            parts.transformer.load_state_dict(shipped.transformer.state_dict())
+            parts.t5.load_state_dict(shipped.text_encoder_2.state_dict())
 
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
         """See :func:`flow_matching_loss`."""
@@ -164,6 +177,14 @@ class Trainer(FlowTrainer):
             t5_tokenizer=self.tokenizer, clip_tokenizer=self.clip_tokenizer, vae=vae.to(self.device),
         )  # fmt: skip
         return probe(as_model(pipeline), style=self.style)
+
+
+def copy_parts(folder: Path, out: Path) -> None:
+    """Put the autoencoder and the tokenizers of an exported model into a working folder that lacks them."""
+    for part in ("vae", "tokenizer", "tokenizer_2"):
+        if not (out / part).exists():
+            with written_folder(out / part) as place:
+                shutil.copytree(folder / part, place, dirs_exist_ok=True)
 
 
 def main(
@@ -181,18 +202,25 @@ def main(
     probe_every: Annotated[int, typer.Option(help="Steps between looks at where words point; 0 for none.")] = 2000,
     keep: Annotated[list[int] | None, typer.Option(help="A step whose weights are put aside; give several.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Folder of a model whose weights to begin with.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
     append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
                    minutes=minutes, peak=peak, seed=seed, device=device,
                    **({"until": until} if until else {}), **({"compile": ""} if compiled else {}),
+                   **({"bfloat16": ""} if bfloat16 else {}), **({"start": start} if start else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
+    if start is not None:
+        copy_parts(start, out)
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
     data = LatentScenes(out, vae, number=scenes, size=size, device=on, style=scenes_style)
-    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, device=on, peak=peak,
-                      compiled=compiled, style=scenes_style)  # fmt: skip
+    trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, peak=peak,
+                      hardware=Hardware(device, compiled, bfloat16), style=scenes_style)  # fmt: skip
+    if start is not None:
+        trainer.begin_with(start)
     look = partial(trainer.probe, vae)
     trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look, probe_every=probe_every,
                 keep=keep or ())  # fmt: skip

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from tqdm.auto import tqdm
 from transformers import T5Tokenizer
 
@@ -31,6 +35,57 @@ from refam_analysis.training.checkpoints import (
 )
 from refam_analysis.training.data import strew
 from refam_analysis.training.text import TEXT_LENGTH, empty_words
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training computes on, and how.
+
+    Attributes:
+        device: for example "cpu" or "cuda".
+        compiled: whether the model is compiled, which takes minutes and, on a CPU, a C++ compiler.
+        bfloat16: whether products of matrices are computed in bfloat16, as autocast does it; weights and losses stay
+            in float32. Worth it on GPUs and on CPUs with matrix units (AMX), and slower elsewhere.
+    """
+
+    device: str = "cpu"
+    compiled: bool = False
+    bfloat16: bool = False
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute what is inside as the attributes say."""
+        if not self.bfloat16:
+            yield
+            return
+        kind = self.device.partition(":")[0]
+        with warnings.catch_warnings(), torch.autocast(kind, dtype=torch.bfloat16):
+            # Of norms whose weights stay in float32, as is wished for.
+            warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
+            with _attention_in_float32() if kind == "cpu" else nullcontext():
+                yield
+
+
+@contextmanager
+def _attention_in_float32() -> Iterator[None]:
+    """On a CPU, PyTorch's attention takes four times as long backwards in bfloat16 as in float32."""
+    fused = functional.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **further: Any) -> Tensor:
+        if attn_mask is not None and attn_mask.is_floating_point():
+            attn_mask = attn_mask.float()
+        with torch.autocast("cpu", enabled=False):
+            mixed = fused(query.float(), key.float(), value.float(), attn_mask=attn_mask, **further)
+        return mixed.to(value.dtype)
+
+    functional.scaled_dot_product_attention = attention  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = fused
+
+
+DEFAULT_HARDWARE = Hardware()
 
 
 class Latents(Protocol):
@@ -63,16 +118,17 @@ class FlowTrainer(ABC):
         tokenizer: T5Tokenizer,
         *,
         seed: int,
-        device: torch.device,
         peak: float,
-        compiled: bool = False,
+        hardware: Hardware = DEFAULT_HARDWARE,
         style: Style = "plain",
     ) -> None:
         torch.manual_seed(seed)
-        self.out, self.seed, self.device, self.peak, self.style = out, seed, device, peak, style
+        device = torch.device(hardware.device)
+        self.out, self.seed, self.peak, self.style = out, seed, peak, style
+        self.hardware, self.device = hardware, device
         self.tokenizer = tokenizer
         self.model: Any = make_parts().to(device)
-        self.forward: Any = torch.compile(self.model) if compiled else self.model
+        self.forward: Any = torch.compile(self.model) if hardware.compiled else self.model
         self.average: Any = make_parts().to(device)
         self.average.load_state_dict(self.model.state_dict())
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -118,7 +174,8 @@ class FlowTrainer(ABC):
         captions = [strew(caption, self.strewn, rng) for caption in captions]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, steps, self.peak)
-        loss = self.loss(latents.to(self.device), captions, draws)
+        with self.hardware.precision():
+            loss = self.loss(latents.to(self.device), captions, draws)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -40,7 +40,7 @@ from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.clips import MOTION_WORDS, LatentClips
 from refam_analysis.training.probe import READING
 from refam_analysis.training.text import TEXT_LENGTH, make_t5_encoder, make_t5_tokenizer, share_case
-from refam_analysis.training.trainer import FlowTrainer
+from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware
 from refam_analysis.training.video_autoencoder import LATENT_CHANNELS
 
 RUN = Path("runs/video")
@@ -129,15 +129,14 @@ class VideoTrainer(FlowTrainer):
         *,
         configuration: VideoConfiguration,
         seed: int,
-        device: torch.device,
         peak: float,
-        compiled: bool = False,
+        hardware: Hardware = DEFAULT_HARDWARE,
         style: Style = "plain",
     ) -> None:
         tokenizer = load_video_tokenizer(out, style)
         super().__init__(
-            out, lambda: VideoParts(configuration, tokenizer), tokenizer, seed=seed, device=device, peak=peak,
-            compiled=compiled, style=style,
+            out, lambda: VideoParts(configuration, tokenizer), tokenizer, seed=seed, peak=peak,
+            hardware=hardware, style=style,
         )  # fmt: skip
         self.strewn = [word for word in self.strewn if word not in MOTION_WORDS]
 
@@ -262,19 +261,23 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     probe_every: Annotated[int, typer.Option(help="Steps between looks at where words point; 0 for none.")] = 2000,
     keep: Annotated[list[int] | None, typer.Option(help="A step whose weights are put aside; give several.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
     export: Annotated[Path | None, typer.Option(help="Where to write the half-precision folder at the end.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
 ) -> None:
     """Train the video model, or go on training it."""
     append_command(out, VideoTrainer.name, configuration=configuration, size=size, frames=frames, clips=clips,
                    batch=batch, steps=steps, minutes=minutes, peak=peak, seed=seed, device=device,
-                   **({"until": until} if until else {}),
+                   **({"until": until} if until else {}), **({"compile": ""} if compiled else {}),
+                   **({"bfloat16": ""} if bfloat16 else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
     on = torch.device(device)
     vae = AutoencoderKLMochi.from_pretrained(out / "vae").eval()
     data = LatentClips(out, vae, number=clips, frames=frames, size=size, device=on, style=scenes_style)
     chosen = CONFIGURATIONS[configuration]
-    trainer = VideoTrainer(out, configuration=chosen, seed=seed, device=on, peak=peak, style=scenes_style)
+    trainer = VideoTrainer(out, configuration=chosen, seed=seed, peak=peak,
+                           hardware=Hardware(device, compiled, bfloat16), style=scenes_style)  # fmt: skip
     look_at = partial(trainer.probe, vae, size=size, frames=frames)
     trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look_at, probe_every=probe_every,
                 keep=keep or ())  # fmt: skip

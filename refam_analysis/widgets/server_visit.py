@@ -65,13 +65,10 @@ def prepare(source: str) -> Prepared:
         The errors of :func:`refam_analysis.load_model`.
     """
     global _prepared
-    import torch
-
-    from refam_analysis.models import load_model
+    from refam_analysis.models import load_model, usual_device
     from refam_analysis.segmentation import load_segmenter
 
-    elsewhere = source != "embedded" and torch.cuda.is_available()
-    model = load_model(source, device="cuda" if elsewhere else None)
+    model = load_model(source, device=usual_device(source))
     model.pipeline.set_progress_bar_config(disable=True)  # a kernel's output would be a message to every page
     _prepared = Prepared(model, load_segmenter("embedded"))
     return _prepared

@@ -58,7 +58,7 @@ def _transformer(tools: Tools, folder: Path) -> None:
     _begin(tools, run)
     vae = AutoencoderTiny.from_pretrained(run / "vae").float().eval()
     data = LatentScenes(run, vae, number=4, size=32, device=CPU)
-    trainer = Trainer(run, configuration=Configuration(), seed=0, device=CPU, peak=1e-3)
+    trainer = Trainer(run, configuration=Configuration(), seed=0, peak=1e-3)
     trainer.run(data, batch=2, steps=4, minutes=5, keep=[2])
 
 

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import AutoencoderTiny, FluxTransformer2DModel
 
 from refam_analysis.models import load_model
 from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
 from refam_analysis.training.all import PLANS, SHIPPED, Plan, Stage, image_stages, run_stages, train_all, video_stages
 from refam_analysis.training.checkpoints import save_checkpoint
+from refam_analysis.training.dit import CONFIGURATIONS
+from refam_analysis.weights import embedded_folder
 
 TINY = Plan(
     autoencoder_steps=1, scenes=(3, 3), dit_steps=(1, 2), sizes=(48, 56), batch=2, sam_steps=1,
@@ -60,6 +64,18 @@ def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -
     load_embedded_sam(run_folder / SHIPPED / "embedded-sam")
 
 
+def test_a_training_begins_with_a_shipped_model_and_keeps_its_autoencoder(tmp_path: Path) -> None:
+    shipped = embedded_folder("embedded-dit")
+    assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, start=shipped)
+    assert commands(tmp_path) == ["dit", "dit", "sam"]
+    written = tmp_path / SHIPPED / "embedded-dit"
+    before, after = (AutoencoderTiny.from_pretrained(folder / "vae") for folder in (shipped, written))
+    assert all(map(torch.equal, before.parameters(), after.parameters()))
+    before, after = (FluxTransformer2DModel.from_pretrained(folder / "transformer") for folder in (shipped, written))
+    for old, new in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(old, new, atol=0.02, rtol=0)  # two steps of at most 1e-5, and half precision
+
+
 def test_a_video_model_is_trained_and_written(tmp_path: Path) -> None:
     assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, clips=True)
     assert commands(tmp_path) == ["video_autoencoder", "video"]
@@ -69,7 +85,8 @@ def test_a_video_model_is_trained_and_written(tmp_path: Path) -> None:
 
 def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Path) -> None:
     stages = image_stages(tmp_path, "rich", PLANS["rich"])
-    assert PLANS["rich"].configuration == "deep"
+    configuration = CONFIGURATIONS[PLANS["rich"].configuration]
+    assert configuration.double_blocks + configuration.single_blocks >= 12
     assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "sam"]
     assert stages[1].steps < stages[2].steps
     assert [stage.checkpoint for stage in video_stages(tmp_path, "rich", PLANS["rich"])] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,13 +23,14 @@ from refam_analysis.training.dit import (
     pack,
 )
 from refam_analysis.training.export import assemble, export
-from refam_analysis.training.trainer import learning_rate
+from refam_analysis.training.trainer import Hardware, learning_rate
+from refam_analysis.weights import embedded_folder
 
 CPU = torch.device("cpu")
 
 
-def trainer(folder: Path, *, peak: float = 1e-3) -> Trainer:
-    return Trainer(folder, configuration=Configuration(), seed=0, device=CPU, peak=peak)
+def trainer(folder: Path, *, peak: float = 1e-3, **further: Any) -> Trainer:
+    return Trainer(folder, configuration=Configuration(), seed=0, peak=peak, **further)
 
 
 @pytest.fixture
@@ -73,6 +75,27 @@ def test_the_loss_falls(run_folder: Path, data: LatentScenes) -> None:
     learner = trainer(run_folder, peak=3e-3)
     losses = [learner.update(data, 8, 400) for _ in range(60)]
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def test_a_training_in_bfloat16_follows_that_in_float32(run_folder: Path, data: LatentScenes) -> None:
+    exact, rounded = trainer(run_folder), trainer(run_folder, hardware=Hardware(bfloat16=True))
+    losses = [[learner.update(data, 8, 100) for _ in range(5)] for learner in (exact, rounded)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert {weights.dtype for weights in rounded.model.parameters()} == {torch.float32}
+
+
+def test_a_training_begins_with_an_exported_model_only_once(run_folder: Path, data: LatentScenes) -> None:
+    learner = trainer(run_folder)
+    learner.begin_with(embedded_folder("embedded-dit"))
+    shipped = FluxPipeline.from_pretrained(embedded_folder("embedded-dit"), dtype=torch.float32)
+    for parts in (learner.model, learner.average):
+        assert all(map(torch.equal, parts.transformer.parameters(), shipped.transformer.parameters()))
+        assert all(map(torch.equal, parts.t5.parameters(), shipped.text_encoder_2.parameters()))
+    learner.update(data, 2, 100)
+    trained = [weights.clone() for weights in learner.model.parameters()]
+    learner.begin_with(embedded_folder("embedded-dit"))
+    assert all(map(torch.equal, learner.model.parameters(), trained))
 
 
 def test_a_run_stops_at_its_last_step_and_leaves_a_checkpoint(run_folder: Path, data: LatentScenes) -> None:

@@ -23,7 +23,7 @@ def trained(run: Path, *, probe_every: int) -> Trainer:
     """Three steps on eight pictures of 64 pixels."""
     vae = AutoencoderTiny.from_pretrained(run / "vae").float().eval()
     data = LatentScenes(run, vae, number=8, size=64, device=CPU)
-    trainer = Trainer(run, configuration=CONFIGURATIONS["small"], seed=0, device=CPU, peak=1e-3)
+    trainer = Trainer(run, configuration=CONFIGURATIONS["small"], seed=0, peak=1e-3)
     looks = iter(range(10))
 
     def look() -> dict[str, float]:

@@ -60,7 +60,7 @@ def latents(folder: Path, *, number: int = 8, size: int = 32) -> LatentScenes:
 
 
 def deep_trainer(folder: Path) -> Trainer:
-    return Trainer(folder, configuration=CONFIGURATIONS["deep"], seed=0, device=CPU, peak=3e-3, style="rich")
+    return Trainer(folder, configuration=CONFIGURATIONS["deep"], seed=0, peak=3e-3, style="rich")
 
 
 def test_every_word_of_a_caption_is_one_token(t5: T5Tokenizer) -> None:

@@ -41,7 +41,7 @@ def data(folder: Path) -> LatentClips:
 
 
 def trainer(folder: Path, *, peak: float = 1e-3) -> VideoTrainer:
-    return VideoTrainer(folder, configuration=CONFIGURATIONS["small"], seed=0, device=CPU, peak=peak)
+    return VideoTrainer(folder, configuration=CONFIGURATIONS["small"], seed=0, peak=peak)
 
 
 @pytest.fixture(scope="module")

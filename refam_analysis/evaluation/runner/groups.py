@@ -83,12 +83,12 @@ def load_models(configuration: RunConfiguration) -> LoadedModels:
     Raises:
         RefamError: the model, the segmenter or the settings cannot be used.
     """
-    from refam_analysis.models import load_model
+    from refam_analysis.models import load_model, usual_device
     from refam_analysis.segmentation import load_segmenter
     from refam_analysis.segmentation.video.propagation import load_propagator
 
-    model = load_model(configuration.model, device=_device_of(configuration.model))
-    segmenter = load_segmenter(configuration.segmenter, device=_device_of(configuration.segmenter))
+    model = load_model(configuration.model, device=usual_device(configuration.model))
+    segmenter = load_segmenter(configuration.segmenter, device=usual_device(configuration.segmenter))
     settings = settings_of(model, configuration)
     if configuration.propagation == "reprompting":  # made anew for every clip, around a segmenter that is timed
         return LoadedModels(model, segmenter, settings)
@@ -218,13 +218,6 @@ class TimedSegmenter:
         """The segmenter's answer."""
         with self.clock.running("mask"):
             return self.segmenter.predict(points)
-
-
-def _device_of(source: str) -> str | None:
-    """A GPU where there is one; what ships with the package is computed on the CPU, as in the book."""
-    import torch
-
-    return "cuda" if source != "embedded" and torch.cuda.is_available() else None
 
 
 def _evaluate_image(task: GroupTask, image: ReferringImage, loaded: LoadedModels) -> list[Row]:

@@ -22,7 +22,7 @@ from refam_analysis.experiments.claims.measures import Asked, measure_batch, unt
 from refam_analysis.experiments.claims.rules import CRITERIA, judge, verdicts
 from refam_analysis.experiments.provenance import RESULTS, ROOT, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.styles import style_in, style_option
-from refam_analysis.models import load_model
+from refam_analysis.models import load_model, usual_device
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
@@ -81,7 +81,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
     """
     test, watch = test or LedgerRun(), Stopwatch()
     embedded = test.model == "embedded"
-    model = load_model(test.model)
+    model = load_model(test.model, device=usual_device(test.model))
     weights = weights_sha256(embedded_folder("embedded-dit"), also=["refam.json"]) if embedded else {}
     settings = default_settings(model)
     configuration = {

@@ -181,6 +181,8 @@ def judge(
         note = reasons.get(criterion.name, "")
         if not note and row["scenes"] < LEAST_SCENES:
             note = f"{row['scenes']} scenes can say; the rules ask for {LEAST_SCENES}"
+        if not note and criterion.control and f"{criterion.name}_control" not in values:
+            note = f"its control was not measured: {criterion.control}"
         if note:
             rows.append({**row, "note": note})
             continue

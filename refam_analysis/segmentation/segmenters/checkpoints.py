@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 
@@ -82,7 +83,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(path, "there is no such file")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # Only newer versions of PyTorch read safetensors by themselves.
+        safe = path.suffix == ".safetensors"
+        loaded = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(path, f"it holds more than tensors, or no tensors ({_line(error)})") from error
     except Exception as error:

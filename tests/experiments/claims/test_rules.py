@@ -49,6 +49,12 @@ def test_an_effect_that_the_control_has_too_is_not_supported() -> None:
     assert verdict_of(BESIDE, c2_two=values, c2_two_control=values + noise - 0.5) == "supported"
 
 
+def test_without_its_control_a_criterion_is_not_testable() -> None:
+    table = judge(pd.DataFrame({"c2_two": scenes(1.0)}), criteria=[BESIDE])
+    assert table["verdict"].item() == "not testable here"
+    assert table["note"].item() == "its control was not measured: something else"
+
+
 def test_numbers_of_the_table_equal_plain_ones() -> None:
     values, control = scenes(0.4), scenes(0.1, seed=2)
     values[3] = control[5] = np.nan

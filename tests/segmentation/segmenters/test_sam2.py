@@ -13,6 +13,7 @@ from transformers import (
     Sam2Model,
     Sam2Processor,
     Sam2VideoConfig,
+    Sam2VideoMaskDecoderConfig,
     Sam2VideoModel,
 )
 
@@ -36,9 +37,10 @@ PARTS = {
         "model_type": "sam2_vision_model",
     },
     "prompt_encoder_config": {"hidden_size": 32, "image_size": SIDE, "patch_size": 16},
-    "mask_decoder_config": {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_dim": 64, "iou_head_hidden_dim": 32,
-    },
+    # Every setting, as published repositories have them: transformers up to 5.16 fills in none for the video model.
+    "mask_decoder_config": Sam2VideoMaskDecoderConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, mlp_dim=64, iou_head_hidden_dim=32
+    ).to_dict(),
 }  # fmt: skip
 VIDEO_PARTS = {
     "image_size": SIDE, "memory_attention_hidden_size": 32, "memory_attention_num_layers": 1,

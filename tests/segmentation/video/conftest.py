@@ -10,6 +10,7 @@ import torch
 from transformers import (
     Sam2ImageProcessor,
     Sam2VideoConfig,
+    Sam2VideoMaskDecoderConfig,
     Sam2VideoModel,
     Sam2VideoProcessor,
     Sam2VideoVideoProcessor,
@@ -33,9 +34,10 @@ SAM2_PARTS = {
         "fpn_hidden_size": 128, "model_type": "sam2_vision_model",
     },
     "prompt_encoder_config": {"hidden_size": 128, "image_size": SIDE, "patch_size": 16},
-    "mask_decoder_config": {
-        "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_dim": 64, "iou_head_hidden_dim": 32,
-    },
+    # Every setting, as published repositories have them: transformers up to 5.16 fills in none for the video model.
+    "mask_decoder_config": Sam2VideoMaskDecoderConfig(
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, mlp_dim=64, iou_head_hidden_dim=32
+    ).to_dict(),
     "memory_attention_hidden_size": 128, "memory_attention_num_layers": 1,
     "memory_attention_feed_forward_hidden_size": 32, "memory_encoder_hidden_size": 128,
     "memory_encoder_output_channels": 64, "mask_downsampler_embed_dim": 128, "memory_fuser_embed_dim": 128,
