@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from refam_analysis.cli.options import SeedOption, StyleOption
 
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
+
+EmbeddedOption = Annotated[
+    Literal["embedded", "embedded-rich"],
+    typer.Option("--model", help="Of those that ship. Results of the second are kept in a folder of its name."),
+]
 
 experiment = typer.Typer(
     help="Make one of the committed results, of the embedded models, again; runs for minutes.", no_args_is_help=True
@@ -22,12 +27,13 @@ def experiment_settings(
     items: Annotated[int, typer.Option(help="Validation scenes to find candidates on; as many choose.", min=1)] = 300,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Search how heatmaps are best read, on validation scenes, and write it into the model's refam.json."""
     from refam_analysis.experiments import settings
 
-    _make(settings.run, settings.SettingsSearch(items=items, seed=seed, style=style), results, "finalists")
+    _make(settings.run, settings.SettingsSearch(items=items, seed=seed, style=style), results, "finalists", model)
 
 
 @experiment.command("grounding")
@@ -35,12 +41,13 @@ def experiment_grounding(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Count where the model's points fall on held-out scenes, beside the controls."""
     from refam_analysis.experiments import grounding
 
-    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed, style=style), results, "summary")
+    _make(grounding.run, grounding.GroundingTest(items=items, seed=seed, style=style), results, "summary", model)
 
 
 @experiment.command("generation")
@@ -49,6 +56,7 @@ def experiment_generation(
     seed: SeedOption = 0,
     steps: Annotated[int | None, typer.Option(help="Of denoising; the model's own by default.")] = None,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Draw pictures from held-out captions and judge their colours."""
@@ -59,6 +67,7 @@ def experiment_generation(
         generation.GenerationTest(captions=items, seed=seed, steps=steps, style=style),
         results,
         "summary",
+        model,
     )
 
 
@@ -81,13 +90,14 @@ def experiment_mask_choice(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Choose among the segmenter's masks by its own score, and by agreement with the heatmap, and compare."""
     from refam_analysis.experiments import mask_choice
 
     test = mask_choice.MaskChoiceTest(validation=validation, test=items, seed=seed, style=style)
-    _make(mask_choice.run, test, results, "summary")
+    _make(mask_choice.run, test, results, "summary", model)
 
 
 @experiment.command("calibration")
@@ -111,6 +121,7 @@ def experiment_causal(
     block: Annotated[list[int] | None, typer.Option(help="Act in this block; give several, or none for all.")] = None,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Take sinks away from the model, and as many random tokens, and measure what changes."""
@@ -118,7 +129,7 @@ def experiment_causal(
 
     blocks = tuple(sorted(set(block))) if block else None
     test = causal.CausalTest(scenes=items, pictures=pictures, blocks=blocks, seed=seed, style=style)
-    _make(causal.run, test, results, "summary")
+    _make(causal.run, test, results, "summary", model)
 
 
 @experiment.command("magnets")
@@ -126,12 +137,13 @@ def experiment_magnets(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 300,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Append magnets to the sentences, and what they are compared with, and measure what the heatmaps become."""
     from refam_analysis.experiments import magnets
 
-    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed, style=style), results, "contrasts")
+    _make(magnets.run, magnets.MagnetTest(scenes=items, seed=seed, style=style), results, "contrasts", model)
 
 
 @experiment.command("words")
@@ -139,12 +151,13 @@ def experiment_words(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 160,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Ask in synonyms, in letters that are no word, and in longer sentences, and count points."""
     from refam_analysis.experiments import words
 
-    _make(words.run, words.WordsTest(items=items, seed=seed, style=style), results, "summary")
+    _make(words.run, words.WordsTest(items=items, seed=seed, style=style), results, "summary", model)
 
 
 @experiment.command("video")
@@ -153,12 +166,19 @@ def experiment_video(
     validation: Annotated[int, typer.Option(help="Clips to choose the settings of following on.", min=2)] = 48,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Follow objects through moving scenes, from a sentence about the first frame."""
     from refam_analysis.experiments import video
 
-    _make(video.run, video.VideoTest(clips=items, validation=validation, seed=seed, style=style), results, "headline")
+    _make(
+        video.run,
+        video.VideoTest(clips=items, validation=validation, seed=seed, style=style),
+        results,
+        "headline",
+        model,
+    )
 
 
 @experiment.command("ablation")
@@ -168,25 +188,27 @@ def experiment_ablation(
     second_items: Annotated[int, typer.Option(help="How many of the scenes it is given.", min=0)] = 100,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Turn the switches of the method on and off, in every combination, and measure points and masks."""
     from refam_analysis.experiments import ablation
 
     test = ablation.AblationTest(scenes=items, second=second, second_scenes=second_items, seed=seed, style=style)
-    _make(ablation.run, test, results, "effects")
+    _make(ablation.run, test, results, "effects", model)
 
 
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
+    model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Turn the training's log into learning curves."""
     from refam_analysis.experiments import learning
-    from refam_analysis.experiments.provenance import RESULTS
 
-    result = learning.run(run or learning.RUN, results=results or RESULTS)
+    weights = learning.WEIGHTS[model]
+    result = learning.run(run or learning.RUN, weights=weights, results=results or _results_of(model))
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 
@@ -206,10 +228,18 @@ def experiment_all(results: ResultsOption = None) -> None:
     experiment_learning(results=results)
 
 
-def _make(run: Any, configuration: Any, results: Path | None, table: str) -> None:
-    """Run an experiment and print one of its tables."""
-    from refam_analysis.experiments.provenance import RESULTS
+def _make(run: Any, configuration: Any, results: Path | None, table: str, model: str | None = None) -> None:
+    """Run an experiment, on one of the models where it is about them, and print one of its tables."""
+    from refam_analysis.models.loading import EMBEDDED_MODELS
+    from refam_analysis.weights import embedded_folder
 
-    result = run(configuration, results=results or RESULTS, progress=sys.stderr.isatty())
+    which = {} if model is None else {"folder": embedded_folder(EMBEDDED_MODELS[model])}
+    result = run(configuration, results=results or _results_of(model), progress=sys.stderr.isatty(), **which)
     typer.echo(result[table].round(3).to_string(index=False))
     typer.echo(f"{result.name}: {result.provenance.seconds:.0f} seconds")
+
+
+def _results_of(model: str | None) -> Path:
+    from refam_analysis.experiments.provenance import RESULTS
+
+    return RESULTS if model in (None, "embedded") else RESULTS / str(model)

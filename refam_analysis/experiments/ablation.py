@@ -28,7 +28,7 @@ from refam_analysis.experiments.ablation_conditions import ASKINGS, EMBEDDED, FI
 from refam_analysis.experiments.ablation_tables import condition_table, effect_table, moved_points
 from refam_analysis.experiments.magnet_conditions import prompt_of
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt
@@ -126,7 +126,9 @@ def run(
     parts = Parts(results.parent / ".cache", NAME, {**fixed, **weights})
     scenes = pd.concat(_parts(model, test, parts, progress=progress), ignore_index=True)
     tables = {"scenes": scenes, **summaries(scenes, seed=test.seed)}
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

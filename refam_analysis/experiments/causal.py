@@ -28,7 +28,7 @@ from refam_analysis.evaluation.metrics import points_on
 from refam_analysis.experiments.generation import Caption, captions
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.sink_changes import SceneChanges, changes_of, picture_changes_of
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
@@ -132,7 +132,9 @@ def run(
         "handling_summary": handling_summary(handling, seed=test.seed),
     }
     tables["summary"] = summary(tables["changes"], seed=test.seed)
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

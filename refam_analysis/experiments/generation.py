@@ -25,7 +25,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.colour_judge import judge_colour
 from refam_analysis.evaluation.shape_judge import NAMES, judge_shapes
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_option
+from refam_analysis.experiments.styles import model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes import COLOURS, RICH_HELD_OUT, Scene, SceneOptions, Scenes
@@ -163,7 +163,7 @@ def run(
     test, folder = test or GenerationTest(), folder or embedded_folder("embedded-dit")
     watch, weights = Stopwatch(), weights_sha256(folder) | weights_sha256(embedded_folder("shape-judge"))
     model = load_model(folder)
-    command, style = test.command, test.style or model.scene_style
+    command, style = test.command + model_option(folder), test.style or model.scene_style
     steps, guidance = test.steps or model.defaults.steps, test.guidance or model.defaults.guidance
     test = dataclasses.replace(test, steps=steps, guidance=guidance, style=style)
     parts = Parts(results.parent / ".cache", NAME, {**dataclasses.asdict(test), **weights})

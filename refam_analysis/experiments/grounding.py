@@ -17,7 +17,7 @@ import pandas as pd
 from refam_analysis.evaluation.grounding import SOURCES, GroundingReport, Source, grounding_accuracy
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
@@ -89,7 +89,9 @@ def run(
         "settings": settings.to_dict(),
         "rule": f"target >= {LEAST_TARGET} and target >= {LEAST_RATIO:g} x likelier distractor",
     }
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

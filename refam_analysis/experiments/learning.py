@@ -11,11 +11,14 @@ import pandas as pd
 
 from refam_analysis.errors import RefamError
 from refam_analysis.experiments.provenance import RESULTS, ROOT, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.experiments.styles import model_option
 from refam_analysis.weights import embedded_folder
 
 NAME = "learning"
 RUN = ROOT / "runs" / "embedded"
 """The working folder of the training."""
+WEIGHTS = {"embedded": ("embedded-dit", "embedded-sam"), "embedded-rich": ("embedded-rich",)}
+"""What came out of the trainings, by the model's name."""
 
 _POSITION = ("model", "step", "samples")
 
@@ -30,9 +33,7 @@ class NoLogError(RefamError, FileNotFoundError):
         )
 
 
-def run(
-    log: Path = RUN, *, weights: Sequence[str] = ("embedded-dit", "embedded-sam"), results: Path = RESULTS
-) -> Result:
+def run(log: Path = RUN, *, weights: Sequence[str] = WEIGHTS["embedded"], results: Path = RESULTS) -> Result:
     """Write the learning curves of a training run.
 
     Args:
@@ -52,7 +53,8 @@ def run(
     watch = Stopwatch()
     lines = (log / "log.jsonl").read_text(encoding="utf-8").splitlines()
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
-    provenance = watch.provenance(f"refam experiment {NAME}", {"weights": list(weights)}, digests)
+    command = f"refam experiment {NAME}" + model_option(Path(weights[0]))
+    provenance = watch.provenance(command, {"weights": list(weights)}, digests)
     logged = pd.DataFrame({"line": lines})
     return write_result(NAME, {"log": logged, "curves": curves(logged)}, provenance, results=results)
 

@@ -35,7 +35,7 @@ from refam_analysis.experiments.magnet_conditions import (
     prompt_of,
 )
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import Prompt
@@ -120,7 +120,9 @@ def run(
         "summary": summary(scenes, seed=test.seed),
         "contrasts": contrasts(scenes, seed=test.seed),
     }
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

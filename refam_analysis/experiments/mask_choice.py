@@ -22,7 +22,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sig
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -107,7 +107,7 @@ def run(
     result = write_result(
         NAME,
         {"outcomes": outcomes, "summary": table},
-        watch.provenance(test.command, configuration, weights),
+        watch.provenance(test.command + model_option(folder), configuration, weights),
         results=results,
     )
     parts.forget()

@@ -32,7 +32,7 @@ from refam_analysis.evaluation.refinement import (
 )
 from refam_analysis.evaluation.search import SearchSpace, choose_settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_option
+from refam_analysis.experiments.styles import model_option, style_option
 from refam_analysis.files import written_whole
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
@@ -122,7 +122,7 @@ def run(
     result = write_result(
         NAME,
         {"candidates": candidates, "finalists": finalists},
-        watch.provenance(search.command, configuration, weights),
+        watch.provenance(search.command + model_option(folder), configuration, weights),
         results=results,
     )
     parts.forget()

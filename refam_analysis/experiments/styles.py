@@ -7,6 +7,7 @@ A model says in its folder which scenes it was trained on (``scenes`` in ``refam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from refam_analysis.scenes import MovingOptions, SceneOptions
@@ -20,6 +21,15 @@ def style_option(style: Style | None) -> str:
     ('', ' --style rich')
     """
     return f" --style {style}" if style else ""
+
+
+def model_option(folder: Path) -> str:
+    """What a command says where another of the models that ship was measured than the first.
+
+    >>> model_option(Path("embedded-dit")), model_option(Path("embedded-rich"))
+    ('', ' --model embedded-rich')
+    """
+    return "" if folder.name == "embedded-dit" else f" --model {folder.name}"
 
 
 def style_in(configuration: Mapping[str, Any]) -> Style:

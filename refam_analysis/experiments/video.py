@@ -18,7 +18,7 @@ import pandas as pd
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.moving import MOVING_SOURCES, SPEEDS, MovingReport, moving_accuracy, settings_accuracy
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import moving_options, style_in, style_option
+from refam_analysis.experiments.styles import model_option, moving_options, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -131,7 +131,9 @@ def run(
     whole = summary(outcomes)
     headline = whole.loc[whole["by"] == "all", _HEADLINE].reset_index(drop=True)
     tables = {"choice": choice, "outcomes": outcomes, "summary": whole, "headline": headline}
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

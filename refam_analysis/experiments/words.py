@@ -25,7 +25,7 @@ from refam_analysis.evaluation.grounding import hits, points_of
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.magnet_conditions import NONSENSE
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
@@ -135,7 +135,9 @@ def run(
         measured.append(parts.keep(f"{first:06d}", make))
     outcomes = pd.concat(measured, ignore_index=True)
     tables = {"outcomes": outcomes, "summary": summary(outcomes, seed=test.seed)}
-    result = write_result(NAME, tables, watch.provenance(test.command, configuration, weights), results=results)
+    result = write_result(
+        NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results
+    )
     parts.forget()
     return result
 

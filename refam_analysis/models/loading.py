@@ -26,6 +26,9 @@ from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
 
+EMBEDDED_MODELS = MappingProxyType({"embedded": "embedded-dit", "embedded-rich": "embedded-rich"})
+"""Names of the models that ship with the package, and their folders among the weights."""
+
 _OWN_SETTINGS = "refam.json"
 
 
@@ -38,9 +41,9 @@ def load_model(
     """Load a diffusion transformer with its text encoders and its autoencoder.
 
     Args:
-        source: "embedded" for the small model that ships with the package; an id of the model hub, which is downloaded;
-            a folder in diffusers' format; or a pipeline that is already in memory, whose parts are used as they are
-            (with its offloading, quantisation and device map).
+        source: "embedded" for the small model that ships with the package, "embedded-rich" for the deeper one of richer
+            scenes; an id of the model hub, which is downloaded; a folder in diffusers' format; or a pipeline that is
+            already in memory, whose parts are used as they are (with its offloading, quantisation and device map).
         device: where to compute; the CPU when left out, and for a live pipeline where it is.
         dtype: of all parts. When left out, the embedded model and everything on the CPU is computed in float32 and
             a model on another device in bfloat16; a live pipeline stays as it is.
@@ -62,30 +65,30 @@ def load_model(
     family_class(check_folder(folder)["_class_name"])  # before the weights are read
     settings = _settings(folder)
     device = torch.device(device or "cpu")
-    dtype = dtype or (torch.float32 if source == "embedded" or device.type == "cpu" else torch.bfloat16)
+    dtype = dtype or (torch.float32 if str(source) in EMBEDDED_MODELS or device.type == "cpu" else torch.bfloat16)
     pipeline = _load_pipeline(folder, dtype).to(device)
     return _model(pipeline, settings, name=str(source), revision=revision)
 
 
 def usual_device(source: str) -> str | None:
-    """Where the commands, the notebooks and the probe compute: a GPU where there is one, but for the embedded model.
+    """Where the commands, the notebooks and the probe compute: a GPU where there is one, but for what ships.
 
     Args:
         source: as for :func:`load_model`, or the name of a segmenter.
 
     Returns:
-        "cuda"; or None, which is the CPU. What ships with the package stays there, as in the book.
+        "cuda"; or None, which is the CPU, where the embedded models stay, as in the book.
 
     >>> usual_device("embedded") is None
     True
     """
-    return "cuda" if source != "embedded" and torch.cuda.is_available() else None
+    return "cuda" if source not in EMBEDDED_MODELS and torch.cuda.is_available() else None
 
 
 def _folder(source: str) -> tuple[Path, str | None]:
     """Where the files are, and the revision of a model of the hub."""
-    if source == "embedded":
-        return embedded_folder("embedded-dit"), None
+    if source in EMBEDDED_MODELS:
+        return embedded_folder(EMBEDDED_MODELS[source]), None
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         return path, None

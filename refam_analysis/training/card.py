@@ -23,6 +23,7 @@ from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Resu
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
 from refam_analysis.experiments.settings import NAME as SETTINGS
 from refam_analysis.experiments.styles import style_in
+from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE
 from refam_analysis.training.dit import CONFIGURATIONS
@@ -30,13 +31,23 @@ from refam_analysis.training.dit import CONFIGURATIONS
 FURTHER = "dit_further"
 """What a log calls the steps of the transformer's run after those that ship."""
 
-_DIT_INTRODUCTION = """
+_DIT_INTRODUCTION = {
+    "embedded": """
 # The embedded diffusion transformer
 
 A small FLUX that draws scenes of coloured shapes from sentences, made to look into: it trains in hours on a CPU, runs
-everywhere, and its attention can be compared with an exact truth. It is a folder that diffusers'
-`FluxPipeline.from_pretrained` reads; `refam_analysis.load_model("embedded")` adds its own picture size (96 x 96) and
-prompt length (32 tokens), which a bare call of the pipeline would miss.
+everywhere, and its attention can be compared with an exact truth.
+""",
+    "embedded-rich": """
+# The embedded diffusion transformer of rich scenes
+
+A small FLUX of twelve blocks that draws shaded, textured scenes from sentences. It is deeper than the other model of
+this package and its scenes are harder, so that depth, materials and occlusion can be looked at.
+""",
+}
+_DIT_FOLDER = """
+It is a folder that diffusers' `FluxPipeline.from_pretrained` reads; `refam_analysis.load_model("{model}")` adds its own
+picture size (96 x 96) and prompt length (32 tokens), which a bare call of the pipeline would miss.
 """
 
 _DIT_DATA: dict[Style, str] = {
@@ -103,11 +114,12 @@ are drawn on a grid of 64 x 64 and enlarged to 96 x 96.
 """
 
 
-def transformer_card(results: Mapping[str, Result]) -> str:
-    """The card of embedded-dit.
+def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> str:
+    """The card of one of the transformers that ship.
 
     Args:
         results: by name: grounding, generation, settings, learning.
+        model: its name, as :func:`refam_analysis.load_model` takes it.
     """
     grounding, generation, learning = (results[name] for name in (GROUNDING, GENERATION, LEARNING))
     ratio = logged_numbers(learning["log"], "autoencoder").get("psnr")
@@ -115,7 +127,8 @@ def transformer_card(results: Mapping[str, Result]) -> str:
     return _card(
         "diffusers",
         [
-            _DIT_INTRODUCTION,
+            _DIT_INTRODUCTION[model],
+            _DIT_FOLDER.format(model=model),
             _DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
             _DIT_TRAINING,
@@ -282,9 +295,15 @@ def main(
     weights: Annotated[Path, typer.Option(help="Folder of the embedded weights.")] = SHIPPED_WEIGHTS,
 ) -> None:
     """Write the model cards of the embedded weights."""
-    names = (SETTINGS, GROUNDING, GENERATION, SEGMENTER, LEARNING)
-    loaded = {name: load_result(name, results=results, weights=weights) for name in names}
-    for folder, card in (("embedded-dit", transformer_card(loaded)), ("embedded-sam", segmenter_card(loaded))):
+    cards = {}
+    for model, folder in EMBEDDED_MODELS.items():
+        place = results if model == "embedded" else results / model
+        names = (SETTINGS, GROUNDING, GENERATION, LEARNING, *([SEGMENTER] if model == "embedded" else []))
+        loaded = {name: load_result(name, results=place, weights=weights) for name in names}
+        cards[folder] = transformer_card(loaded, model)
+        if SEGMENTER in loaded:
+            cards["embedded-sam"] = segmenter_card(loaded)
+    for folder, card in cards.items():
         (weights / folder / "README.md").write_text(card, encoding="utf-8")
         print(weights / folder / "README.md")
 

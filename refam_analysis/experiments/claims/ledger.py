@@ -186,11 +186,19 @@ def as_markdown(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
+_NUMBERS = (
+    "effect", "low", "high", "margin", "q", "control_effect", "difference", "difference_low", "difference_high",
+)  # fmt: skip
+
+
 def _line(row: dict[str, object]) -> str:
-    number = {name: float(str(row[name])) for name in ("effect", "low", "high", "margin", "q", "control_effect")}
+    number = {name: float(str(row[name])) for name in _NUMBERS}
     measured = np.isfinite(number["effect"])
     effect = f"{number['effect']:.3f} [{number['low']:.3f}, {number['high']:.3f}] {row['unit']}" if measured else ""
-    control = f"{number['control_effect']:.3f} ({row['control']})" if np.isfinite(number["control_effect"]) else ""
+    control = ""
+    if np.isfinite(number["control_effect"]):
+        beside = f"{number['difference']:.3f} [{number['difference_low']:.3f}, {number['difference_high']:.3f}]"
+        control = f"{number['control_effect']:.3f} ({row['control']}); more than it: {beside}"
     q = f"{number['q']:.2g}" if np.isfinite(number["q"]) else ""
     verdict = f"{row['verdict']}: {row['note']}" if row["note"] else row["verdict"]
     margin = f"{number['margin']:.3g}"
