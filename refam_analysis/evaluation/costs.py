@@ -149,7 +149,8 @@ def seconds_by_part(
 ) -> dict[str, float]:
     """Seconds that one expression takes on one GPU, by what they go to.
 
-    With the operations F and the speed v = peak * share of the GPU, b blocks recorded of B, and e expressions an image,
+    With the operations F and the speed v = peak * share of the GPU, b blocks recorded of the B that run, and e
+    expressions an image,
 
         transformer = passes * F_transformer / v         recording = transformer * (recording - 1) * b / B
         text = F_text / v                                moving = passes * b * bytes of a map of each head / MOVING
@@ -165,7 +166,7 @@ def seconds_by_part(
         passes: noise levels times draws of noise.
         recording: time of a recorded forward pass over that of a plain one: the "ratio" of ``maps`` in the result
             ``recording-cost``.
-        recorded: number of blocks whose maps are read.
+        recorded: number of blocks whose maps are read, of those that run.
 
     Returns:
         Seconds by part; their sum is the time of an expression.
@@ -178,7 +179,7 @@ def seconds_by_part(
     transformer = passes * work.transformer / speed
     return {
         "transformer": transformer,
-        "recording": transformer * (recording - 1.0) * recorded / (DOUBLE + SINGLE),
+        "recording": transformer * (recording - 1.0) * recorded / work.blocks,
         "moving": passes * recorded * 4 * TEXT_TOKENS * work.image_tokens * HEADS / MOVING,
         "text": work.text / speed,
         "autoencoder": work.autoencoder / speed / expressions,

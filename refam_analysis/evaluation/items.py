@@ -91,6 +91,9 @@ def hard_items(
     Returns:
         The items, in the order of the split; the same for the same arguments.
 
+    Raises:
+        ItemsError: no item, no kind or fewer than two objects are asked for.
+
     >>> items = hard_items("validation", 4, size=48)
     >>> [item.kind for item in items], [len(item.distractors) for item in items]
     (['attribute', 'location', 'attribute', 'location'], [2, 2, 2, 2])

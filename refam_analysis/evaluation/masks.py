@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.grounding import NoItemsError
-from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.evaluation.items import GroundingItem, ItemsError
 from refam_analysis.evaluation.metrics import mask_ious, overall_iou, points_on
 from refam_analysis.segmentation.segmenters import Segmenter
 
@@ -83,11 +83,15 @@ def mask_accuracy(segmenter: Segmenter, items: Sequence[GroundingItem], points: 
 
     Raises:
         NoItemsError: there is no item.
-        SegmenterInputError: a point lies outside its image, or there are not as many points as items.
+        ItemsError: a source has not as many points as there are items.
+        SegmenterInputError: a point lies outside its image.
     """
     if not items:
         raise NoItemsError
-    asked = np.stack([np.asarray(each, dtype=np.float64) for each in points.values()], axis=1)
+    given = {source: np.asarray(each, dtype=np.float64) for source, each in points.items()}
+    if other := {source: len(each) for source, each in given.items() if len(each) != len(items)}:
+        raise ItemsError(f"There are {len(items)} items, and points by source {other}: give one an item.")
+    asked = np.stack(list(given.values()), axis=1)
     truth = tuple(item.masks[item.target] for item in items)
     best: list[NDArray[np.bool_]] = []
     scores: list[NDArray[np.float64]] = []

@@ -41,6 +41,7 @@ SPEEDS = {"slow": 0.015, "medium": 0.03, "fast": np.inf}
 
 _REFOUND = 0.5
 MEASURES = ("jf", "j", "f", "sight")
+"""Columns of the outcomes that have means with intervals."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class MovingReport:
             ``expression``, ``x``, ``y`` and ``on_target`` of the first frame's point; ``j``, ``f`` and ``jf``, their
             mean; ``sight``, the share of frames in which it was told rightly whether the target is in sight;
             ``missed`` and ``imagined``, frames in sight said to be not, and the reverse; ``refound``, whether a target
-            that had been out of sight was covered (J of 0.5) in the last frame (NaN where it never was).
+            that came back into sight was covered (J of 0.5) in the last frame that shows it (NaN where none came back).
     """
 
     outcomes: pd.DataFrame

@@ -37,7 +37,7 @@ class ShapePictureError(RefamError, ValueError):
 
 
 class ShapeNetwork(nn.Module):
-    """Four strided convolutions, the mean over the picture, and one row of logits a shape.
+    """Four strided convolutions, the largest value of each channel over the picture, and a row of logits a shape.
 
     Args:
         width: channels of the first convolution; the others have 2, 4 and 4 times as many.
@@ -53,7 +53,7 @@ class ShapeNetwork(nn.Module):
         self.logits = nn.Linear(channels[-1], len(RICH_SHAPES))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(picture, shape) logits of float pictures (picture, 3, side, side) in [0, 1]."""
+        """(picture, shape) logits of float pictures (picture, 3, side, side) in [0, 1], by ``RICH_SHAPES``."""
         features: Tensor = self.features((pictures - 0.5) * 4)
         return self.logits(features.amax((2, 3)))
 

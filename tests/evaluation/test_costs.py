@@ -64,6 +64,13 @@ def test_parts_by_their_definition() -> None:
     assert parts == pytest.approx(expected)
 
 
+def test_a_pass_that_ends_early_pays_for_recording_by_the_blocks_that_run() -> None:
+    """All blocks of a pass are recorded: it takes as many times as long as recording costs, however many they are."""
+    work = costs.Work(size=512, blocks=10, transformer=10**12, text=0, autoencoder=0)
+    parts = costs.seconds_by_part(work, costs.A100, expressions=1.0, recording=1.1, recorded=10)
+    assert parts["recording"] == pytest.approx(0.1 * parts["transformer"])
+
+
 def test_bytes_of_recordings_are_those_of_their_shapes() -> None:
     kept = costs.recording_bytes(costs.flux_work(512), row=700.0)
     assert kept["maps"] == 2 * 57 * 24 * 512 * 32 * 32 * 4

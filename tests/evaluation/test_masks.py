@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from refam_analysis.evaluation import GroundingItem, NoItemsError, inner_points, mask_accuracy, random_points
+from refam_analysis.evaluation import (
+    GroundingItem,
+    ItemsError,
+    NoItemsError,
+    inner_points,
+    mask_accuracy,
+    random_points,
+)
 
 
 class Flood:
@@ -69,6 +76,12 @@ def test_sources_are_told_apart() -> None:
     assert summary.loc["model", "mean_iou_on_target"] == 1.0
     assert summary.loc["model", "overall_iou"] == pytest.approx(25 / (25 + 50 + 175))
     assert summary.loc["model", "scenes"] == 3
+
+
+def test_a_source_with_fewer_points_than_items_is_named() -> None:
+    points = {"inside": inner_points(ITEMS), "model": [(4.0, 4.0)]}
+    with pytest.raises(ItemsError, match=r"3 items.*'model': 1.*one an item"):
+        mask_accuracy(Flood(), ITEMS, points)
 
 
 def test_no_item_is_refused() -> None:

@@ -43,6 +43,9 @@ def evaluate_on_cluster(
             die, for want of memory or otherwise, is one that cannot be answered.
         progress: show a bar with the score so far and the time left.
 
+    Returns:
+        The rows of the whole run, also those of earlier starts.
+
     Raises:
         NoRayError: Ray is not installed.
         ClusterError: the cluster cannot be used, or its workers cannot.

@@ -44,9 +44,9 @@ class SplitCheck:
     @property
     def complete(self) -> bool:
         """Whether nothing is wrong or missing, and the counts are the published ones, as far as there are any."""
-        fewer = self.published.items is not None and self.items != self.published.items
-        other = bool(self.published.expressions) and self.expressions not in self.published.expressions
-        return self.items > 0 and not self.problems and not fewer and not other
+        other_items = self.published.items is not None and self.items != self.published.items
+        other_expressions = bool(self.published.expressions) and self.expressions not in self.published.expressions
+        return self.items > 0 and not self.problems and not other_items and not other_expressions
 
 
 @dataclass(frozen=True)

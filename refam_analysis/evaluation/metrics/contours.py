@@ -68,10 +68,10 @@ def contour_accuracy(
     """Contour accuracy F of DAVIS, averaged over the frames; arguments as for :func:`contour_accuracies`.
 
     Args:
-        predicted: bool (height, width).
-        true: bool, the same shape.
-        tolerance: distance within which outlines agree, as a share of the picture's diagonal.
-        empty: what two empty masks count.
+        predicted: (..., height, width), bool or 0 and 1; leading axes are frames.
+        true: the same shape.
+        tolerance: share of the diagonal, if below 1; otherwise pixels.
+        empty: what a frame without any outline counts.
 
     Returns:
         In [0, 1]; NaN where every frame is skipped.
@@ -90,13 +90,13 @@ def region_and_contour(
     """J&F of DAVIS: the mean of region similarity and contour accuracy; arguments as for :func:`contour_accuracies`.
 
     Args:
-        predicted: masks, bool (height, width) or (frame, height, width).
-        true: bool, the same shapes.
-        tolerance: distance within which outlines agree, as a share of the picture's diagonal.
-        empty: what two empty masks count.
+        predicted: (..., height, width), bool or 0 and 1; leading axes are frames.
+        true: the same shape.
+        tolerance: share of the diagonal, if below 1; otherwise pixels.
+        empty: what a frame counts in which both masks are empty, or have no outline.
 
     Returns:
-        In [0, 1].
+        In [0, 1]; NaN where every frame is skipped.
 
     >>> region_and_contour([[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     1.0

@@ -45,6 +45,7 @@ def evaluate_clip(task: GroupTask, clip: ReferringClip, loaded: LoadedModels) ->
         except Exception as error:  # whatever reading and following raise; an interruption is none of these
             stop_or(task, expression.text, error)
             outcome = failed_answer(expression, error)
+        clock.seconds["attention"] -= clock.seconds["encode"] + clock.seconds["mask"]  # which were counted within it
         rows.append({**first_entries(task, number, expression), **outcome, **clock.shares(1)})
     return rows
 
@@ -81,7 +82,6 @@ def _outcome(
             settings=loaded.settings, mask_choice=configuration.mask_choice,  # type: ignore[arg-type]
             seed=configuration.seed_of(clip.key),
         )  # fmt: skip
-    clock.seconds["attention"] -= clock.seconds["encode"] + clock.seconds["mask"]
     with clock.running("score"):
         scores = _scores(task, expression, result.masks, result.point)
         masks = [counts_of(encode_mask(result.masks[i])) for i in range(len(clip))]

@@ -92,6 +92,13 @@ def carry_out(
         start: from :func:`~refam_analysis.evaluation.runner.description.start_of`.
         on_error: as for :func:`evaluate`.
         progress: show a bar.
+
+    Returns:
+        The rows of the whole run, also those of earlier starts.
+
+    Raises:
+        OtherRunError: the folder holds another run.
+        RunFolderError: it holds something else, or another process is writing into it.
     """
     identity = {**identity_of(configuration, dataset), **models}
     with RunStore(out, identity, start=start, problems=[str(problem) for problem in dataset.problems]) as store:

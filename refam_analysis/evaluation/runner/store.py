@@ -90,7 +90,7 @@ def load_results(folder: str | Path, *, name: str | None = None) -> RunResults:
         name: of the run, in tables; None for that of the folder.
 
     Returns:
-        Its rows and what is known of the run; ``missing`` counts expressions that have no row yet.
+        Its rows and what is known of the run; ``missing`` counts images or clips that have no rows yet.
 
     Raises:
         NoRunError: there is none.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from refam_analysis.evaluation.datasets import ClipExpression, ReferringClip, de
 from refam_analysis.evaluation.datasets.problems import DatasetItemError
 from refam_analysis.evaluation.metrics import contour_accuracy, region_similarity
 from refam_analysis.evaluation.runner import GroupError, LoadedModels, evaluate_group
-from refam_analysis.evaluation.runner.rows import CLIP_SCHEMA, as_table
+from refam_analysis.evaluation.runner.rows import CLIP_SCHEMA, STAGES, as_table
+from refam_analysis.segmentation import Segmenter
 from refam_analysis.segmentation.video import segment_video
 
 SIZE = (40, 50)
@@ -101,6 +103,23 @@ def test_a_frame_that_cannot_be_read_fails_the_expression(task: Callable, loaded
     assert unscored["error"] and unscored["j"] is None
     with pytest.raises(GroupError, match="clip, expression 'the red circle'"):
         evaluate_group(task(item), loaded)
+
+
+class SlowSegmenter:
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.set, self.predict = segmenter.set_image, segmenter.predict
+
+    def set_image(self, image: np.ndarray) -> None:
+        time.sleep(0.2)
+        self.set(image)
+
+
+def test_seconds_of_a_clip_that_failed_are_counted_once(task: Callable, loaded: LoadedModels) -> None:
+    slow, start = replace(loaded, segmenter=SlowSegmenter(loaded.segmenter)), time.perf_counter()
+    (row,) = evaluate_group(task(clip(None, broken=2), on_error="skip"), slow)
+    took = time.perf_counter() - start
+    assert row["error"] and row["seconds_encode"] >= 0.2
+    assert sum(row[f"seconds_{stage}"] for stage in STAGES) <= took
 
 
 def test_rows_fit_their_schema_and_can_be_sent(task: Callable, loaded: LoadedModels) -> None:
