@@ -28,7 +28,7 @@ from refam_analysis.experiments.ablation_conditions import ASKINGS, EMBEDDED, FI
 from refam_analysis.experiments.ablation_tables import condition_table, effect_table, moved_points
 from refam_analysis.experiments.magnet_conditions import prompt_of
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, style_in, style_option
+from refam_analysis.experiments.styles import items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt
@@ -116,7 +116,7 @@ def run(
     configuration = {
         **dataclasses.asdict(test),
         "style": test.style or model.scene_style,
-        "second_sha256": _sha256(test.second),
+        "second_sha256": _checkpoint_sha256(test.second),
         "kinds": KINDS,
         "magnets": DEFAULT_MAGNETS,
         "settings": chosen_settings(model).to_dict(),
@@ -212,9 +212,7 @@ def asked_items(result: Result, number: int, *, first: int = 0) -> list[Groundin
         number: of scenes.
         first: number of the first one in the result.
     """
-    about = result.provenance.configuration
-    skip = about["first_scene"] + first
-    return hard_items("test", number, kinds=about["kinds"], skip=skip, style=style_in(about))
+    return items_in(result.provenance.configuration, number, first=first)
 
 
 def repeat(
@@ -375,7 +373,7 @@ def _masked(
             }  # fmt: skip
 
 
-def _sha256(segmenter: str) -> str | None:
-    """Of a segmenter with named weights; None for a folder."""
+def _checkpoint_sha256(segmenter: str) -> str | None:
+    """Of a segmenter whose named weights are one file; None for a repository or a folder."""
     weights = find_weights(segmenter) if segmenter in WEIGHTS else None
     return weights.sha256 if isinstance(weights, WeightsFile) else None

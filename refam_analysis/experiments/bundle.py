@@ -21,7 +21,7 @@ from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.ledger import FIRST_SCENE
 from refam_analysis.experiments.phenomena import phenomena
-from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, load_result, write_result
+from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, load_result, named_place, write_result
 from refam_analysis.files import read_json, write_json, written_folder
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -108,7 +108,11 @@ def write_bundle(
         raise BundleError(f"The ledger is of {made_with!r}, the model given is {model.name!r}: give the same.")
     with written_folder(out) as partial:
         shutil.copytree(ledger, partial / _LEDGER)
-        _write_phenomena(partial, model, scenes, seed, progress=progress)
+        command = (
+            f"refam bundle --ledger {named_place(ledger)} --out {named_place(out)} --model {model.name} "
+            f"--scenes {scenes} --recordings {recordings} --seed {seed}"
+        )
+        _write_phenomena(partial, model, scenes, seed, command, progress=progress)
         style = model.scene_style
         kept = hard_items("test", recordings, skip=FIRST_SCENE, style=style) if recordings else ()
         for i, item in enumerate(kept):
@@ -166,7 +170,9 @@ def bundles(results: Path = RESULTS) -> list[Bundle]:
     return [open_bundle(path.parent) for path in sorted(results.glob(f"*/{ABOUT}"))]
 
 
-def _write_phenomena(folder: Path, model: DiffusionModel, scenes: int, seed: int, *, progress: bool) -> None:
+def _write_phenomena(
+    folder: Path, model: DiffusionModel, scenes: int, seed: int, command: str, *, progress: bool
+) -> None:
     watch = Stopwatch()
     items = hard_items("test", scenes, kinds=KINDS, skip=FIRST_SCENE, style=model.scene_style)
     tables = phenomena(model, items, seed=seed, progress=progress)
@@ -174,7 +180,6 @@ def _write_phenomena(folder: Path, model: DiffusionModel, scenes: int, seed: int
         "model_name": model.name, "revision": model.revision, "scenes": scenes, "first_scene": FIRST_SCENE,
         "kinds": list(KINDS), "magnets": list(DEFAULT_MAGNETS), "seed": seed,
     }  # fmt: skip
-    command = f"refam bundle --model {model.name} --scenes {scenes} --seed {seed}"
     write_result(_PHENOMENA, tables, watch.provenance(command, configuration, weights={}), results=folder)
 
 

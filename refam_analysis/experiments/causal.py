@@ -28,7 +28,7 @@ from refam_analysis.evaluation.metrics import points_on
 from refam_analysis.experiments.generation import Caption, captions
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.sink_changes import SceneChanges, changes_of, picture_changes_of
-from refam_analysis.experiments.styles import model_option, style_in, style_option
+from refam_analysis.experiments.styles import items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
@@ -41,7 +41,7 @@ from refam_analysis.weights import embedded_folder
 
 NAME = "causal"
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Floats = NDArray[np.float64]
 _Subject = TypeVar("_Subject", GroundingItem, Caption)
 
 
@@ -268,7 +268,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     test = CausalTest(**fields)
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items("test", number, skip=first, style=style_in(configuration))
+    items = items_in(configuration, number, first=first)
     tables = [_read(model, test, settings, item, first + place).changes for place, item in enumerate(items)]
     return pd.concat(tables, ignore_index=True)[_CHANGES]
 

@@ -17,7 +17,7 @@ import pandas as pd
 from refam_analysis.evaluation.grounding import SOURCES, GroundingReport, Source, grounding_accuracy
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, style_in, style_option
+from refam_analysis.experiments.styles import items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
@@ -125,7 +125,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     configuration = result.provenance.configuration
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items("test", number, skip=first, style=style_in(configuration))
+    items = items_in(configuration, number, first=first)
     seed = configuration["seed"] + first * settings.seeds
     outcomes = grounding_accuracy(model, items, settings, sources=["model"], seed=seed).outcomes
     return outcomes.assign(item=outcomes["item"] + first)

@@ -35,7 +35,7 @@ from refam_analysis.experiments.magnet_conditions import (
     prompt_of,
 )
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, style_in, style_option
+from refam_analysis.experiments.styles import items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import Prompt
@@ -300,8 +300,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     configuration = result.provenance.configuration
     test = MagnetTest(doses=tuple(configuration["doses"]), seed=configuration["seed"])
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    skip = configuration["first_scene"] + first
-    items = hard_items("test", number, skip=skip, style=style_in(configuration))
+    items = items_in(configuration, number, first=first)
     return measure(model, items, test.conditions, settings, first=first, seed=test.seed)
 
 

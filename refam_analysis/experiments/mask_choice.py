@@ -22,7 +22,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sig
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, style_in, style_option
+from refam_analysis.experiments.styles import items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -216,10 +216,13 @@ def repeat(
         split: of the items.
         first: number of the first item.
         number: of items.
+
+    Returns:
+        Rows as in ``result["outcomes"]``.
     """
     configuration = result.provenance.configuration
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = hard_items(split, number, skip=first, style=style_in(configuration))
+    items = items_in(configuration, number, first=first, split=split)
     table = measure(
         model, segmenter, items, settings, configuration["magnets"], first=first, seed=configuration["seed"]
     )

@@ -156,6 +156,16 @@ def weights_sha256(folder: Path, *, also: Sequence[str] = ()) -> dict[str, str]:
     return {file.relative_to(folder.parent).as_posix(): _sha256(file) for file in files}
 
 
+def named_place(path: Path) -> str:
+    """A folder as a command names it: from the root of the checkout on; where else it lies is not told.
+
+    >>> named_place(RESULTS / "claims"), named_place(Path("/data/claims"))
+    ('results/claims', 'claims')
+    """
+    place = path.absolute()
+    return place.relative_to(ROOT).as_posix() if place.is_relative_to(ROOT) else place.name
+
+
 def write_result(
     name: str, tables: Mapping[str, pd.DataFrame], provenance: Provenance, *, results: Path = RESULTS
 ) -> Result:

@@ -87,6 +87,9 @@ def repeat(result: Result, *, folder: Path | None = None, first: int, number: in
         folder: of the segmenter that it was made with; None for the embedded one.
         first: number of the first scene.
         number: of scenes.
+
+    Returns:
+        Rows as in ``result["clicks"]``.
     """
     about = result.provenance.configuration
     occlusion = about["occlusions"][0]

@@ -102,6 +102,9 @@ def survey_sinks(
         batch_size: scenes a forward pass.
         seed: of the noise and of the statistics.
         progress: show a bar over scenes.
+
+    Returns:
+        Both tables, over all scenes, with intervals.
     """
     effects, importance = [], []
     items = hard_items("validation", scenes, style=model.scene_style)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.scenes import MovingOptions, SceneOptions
+from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
 
 
@@ -40,6 +42,22 @@ def style_in(configuration: Mapping[str, Any]) -> Style:
     """
     style: Style = configuration.get("style") or "plain"
     return style
+
+
+def items_in(
+    configuration: Mapping[str, Any], number: int, *, first: int = 0, split: Split = "test"
+) -> list[GroundingItem]:
+    """Some of the hard items that a result was made on.
+
+    Args:
+        configuration: of the result: ``style``, and ``kinds`` and ``first_scene`` where they are not the usual ones.
+        number: of items.
+        first: number of the first one in the result.
+        split: of the scenes.
+    """
+    kinds = {"kinds": configuration["kinds"]} if "kinds" in configuration else {}
+    skip = configuration.get("first_scene", 0) + first
+    return hard_items(split, number, skip=skip, style=style_in(configuration), **kinds)
 
 
 def moving_options(style: Style) -> MovingOptions:

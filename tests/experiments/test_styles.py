@@ -13,7 +13,7 @@ import pytest
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments import ablation, causal, generation, grounding, magnets, mask_choice, segmenter, video
 from refam_analysis.experiments.provenance import Result, Stopwatch
-from refam_analysis.experiments.styles import moving_options, style_in, style_option
+from refam_analysis.experiments.styles import items_in, moving_options, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.scenes import MATERIALS, RICH_SHAPES, MovingScenes
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
@@ -49,6 +49,13 @@ def test_scenes_are_those_that_the_model_knows(name: str, rich_folder: Path, tmp
     rows = rows[rows["split"] == "test"] if "split" in rows else rows
     expected = [item.scene for item in hard_items("test", 3, skip=first, style="rich")]
     assert list(dict.fromkeys(rows["scene"])) == expected
+
+
+def test_items_are_those_that_a_configuration_says() -> None:
+    made_on = hard_items("test", 3, kinds=("location",), skip=5, style="rich")
+    again = items_in({"first_scene": 5, "kinds": ["location"], "style": "rich"}, 2, first=1)
+    assert [item.scene for item in again] == [item.scene for item in made_on[1:]]
+    assert [item.scene for item in items_in({}, 2)] == [item.scene for item in hard_items("test", 2)]
 
 
 def test_other_scenes_can_be_asked_for(rich_folder: Path, tmp_path: Path) -> None:

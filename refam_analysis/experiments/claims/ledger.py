@@ -20,8 +20,16 @@ from refam_analysis.evaluation.grounding import untrained
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
 from refam_analysis.experiments.claims.rules import CRITERIA, judge, verdicts
-from refam_analysis.experiments.provenance import RESULTS, ROOT, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import style_in, style_option
+from refam_analysis.experiments.provenance import (
+    RESULTS,
+    Parts,
+    Result,
+    Stopwatch,
+    named_place,
+    weights_sha256,
+    write_result,
+)
+from refam_analysis.experiments.styles import items_in, style_option
 from refam_analysis.models import load_model, usual_device
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
@@ -57,12 +65,11 @@ class LedgerRun:
     style: Style | None = None
 
     def command(self, out: Path) -> str:
-        """Makes the result again, from the root of the checkout; where else the result lay is not told."""
+        """Makes the result again, from the root of the checkout."""
         control = "" if self.control else " --no-control"
-        place = out.relative_to(ROOT) if out.is_relative_to(ROOT) else out.name
-        style = style_option(self.style)
         return (
-            f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control}{style} --out {place}"
+            f"refam claims --model {self.model} --scenes {self.scenes} --seed {self.seed}{control}"
+            f"{style_option(self.style)} --out {named_place(out)}"
         )
 
 
@@ -142,8 +149,9 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
         Rows as in ``result["scenes"]``, without the controls that need another transformer.
     """
     fields = {field.name for field in dataclasses.fields(LedgerRun)}
-    test = LedgerRun(**{k: v for k, v in result.provenance.configuration.items() if k in fields})
-    items = hard_items("test", number, skip=FIRST_SCENE + first, style=style_in(result.provenance.configuration))
+    configuration = result.provenance.configuration
+    test = LedgerRun(**{name: value for name, value in configuration.items() if name in fields})
+    items = items_in(configuration, number, first=first)
     asked = _asked(model, dataclasses.replace(test, control=False))
     return summarise(measure_batch(asked, items, first=first, seed=test.seed), {})["scenes"]
 

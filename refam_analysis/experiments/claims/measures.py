@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 _ASKED_ARMS = [arm for arm in ARMS if arm.path != "redirect"]
 """Of the causal tests, those that a claim asks for."""
 
+_CONTROLLED = {criterion.name for criterion in CRITERIA if criterion.control}
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -119,11 +121,10 @@ def _about_blocks(
             rows += _profile_rows(source, effects.blocks, profile)
             ending = "" if source == "model" else "_control"
             found = about_depth(profile) | (strongest_key(effects) if source == "model" else {})
-            controlled = {criterion.name for criterion in CRITERIA if criterion.control}
             rows += (
                 _criterion({}, f"{name}{ending}", value)
                 for name, value in found.items()
-                if source == "model" or name in controlled
+                if source == "model" or name in _CONTROLLED
             )
         yield rows
 

@@ -102,7 +102,7 @@ def about_depth(profile: Mapping[str, Floats]) -> dict[str, float]:
     Returns:
         Criterion -> value.
     """
-    third = max(1, round(len(profile["row_entropy"]) / 3))
+    third = _third(len(profile["row_entropy"]))
     early = {name: float(values[:third].mean()) for name, values in profile.items()}
     late = {name: float(values[-third:].mean()) for name, values in profile.items()}
     rise = {name: late[name] - early[name] for name in profile}
@@ -149,7 +149,7 @@ def strongest_key(effects: KeyEffects) -> dict[str, float]:
         ``c2_draws``, ``c2_draws_evenly`` (both of the weaker side) and ``c2_gives_evenly``, means over the blocks of
         the last third, turned as their rules say; NaN where the recording lacks what is asked.
     """
-    third = max(1, round(len(effects.blocks) / 3))
+    third = _third(len(effects.blocks))
     log_effect = effects.log_effect()[-third:].mean(axis=0)
     key = int(log_effect.argmax())
     even = [float(effects.values[f"uniformity_from_{side}"][-third:, key].mean()) for side in effects.sides]
@@ -158,6 +158,11 @@ def strongest_key(effects: KeyEffects) -> dict[str, float]:
         "c2_draws_evenly": min(even) - 0.5,
         "c2_gives_evenly": float(effects.values["row_excess"][-third:, key].mean()),
     }
+
+
+def _third(blocks: int) -> int:
+    """How many blocks the first third has, and the last; at least one."""
+    return max(1, round(blocks / 3))
 
 
 def _row_entropy(recording: Recording) -> Floats:

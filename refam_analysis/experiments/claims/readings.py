@@ -17,10 +17,10 @@ from refam_analysis.analysis.regions import tokens_on
 from refam_analysis.analysis.sharpness import background_clusters
 from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.evaluation.metrics import mask_ious, points_on
+from refam_analysis.experiments.magnet_conditions import OTHER_WORDS
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
 from refam_analysis.recording import Recording
-from refam_analysis.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES
 from refam_analysis.segmentation.finish import finished_values
 from refam_analysis.segmentation.heatmap import ContentWord, content_words, heatmaps
 from refam_analysis.segmentation.pipeline import record_for_heatmaps
@@ -30,10 +30,6 @@ from refam_analysis.segmentation.settings import HeatmapSettings
 from refam_analysis.segmentation.spatial_bias import DEFAULT_STRENGTH
 
 Floats = NDArray[np.float64]
-
-
-OTHER_WORDS = tuple(word for word in (*COLOURS, *SHAPES, *SIZES, *BACKGROUNDS) if word not in DEFAULT_MAGNETS)
-"""Words that mean something to the scenes, and are no magnets: what is appended as a control."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,9 @@ def about_readings(
 
 def other_words(expression: str, seed: int) -> tuple[str, ...]:
     """As many words that mean something as the expression would get magnets, none of its own among them.
+
+    They are drawn otherwise than `magnet_conditions` draws them from the same words: the committed ledger was measured
+    with these.
 
     Args:
         expression: the sentence.

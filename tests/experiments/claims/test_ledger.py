@@ -144,6 +144,13 @@ def packed(result: Result, out: Path, model: DiffusionModel) -> Path:
     return write_bundle(out, out.parent / "mine", model=model, scenes=2, recordings=1).folder
 
 
+def test_a_bundle_says_the_whole_command_that_makes_it(packed: Path, out: Path) -> None:
+    (bundle,) = bundles(packed.parent)
+    assert bundle.phenomena.provenance.command == (
+        f"refam bundle --ledger {out.name} --out mine --model embedded --scenes 2 --recordings 1 --seed 0"
+    )
+
+
 def test_a_bundle_opens_with_its_tables_and_recordings(packed: Path, result: Result) -> None:
     (bundle,) = bundles(packed.parent)
     assert (bundle.name, bundle.model) == ("mine", "embedded")
