@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from refam_analysis.cli.heatmap_options import MaskChoiceOption
 from refam_analysis.cli.options import MAGNETS, GasOption, MagnetsOption, ModelOption, SeedOption, written_output
+from refam_analysis.cli.segmenting import SegmenterOption
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run in it goes on.")],
     root: Annotated[str | None, typer.Option(help="Folder of the data set's release, or an address.")] = None,
     model: ModelOption = "embedded",
-    segmenter: Annotated[str, typer.Option(help='"embedded", or what names another segmenter.')] = "embedded",
+    segmenter: SegmenterOption = "embedded",
     propagation: Annotated[
         str, typer.Option(help='How clips are followed: "reprompting", or a SAM 2 video model.')
     ] = "reprompting",
@@ -29,7 +31,7 @@ def evaluate(
     np: Annotated[bool | None, typer.Option("--np/--no-np", help="Read the noun phrase alone.")] = None,
     sb: Annotated[bool | None, typer.Option("--sb/--no-sb", help="Use the spatial bias of words of place.")] = None,
     gas: GasOption = None,
-    mask_choice: Annotated[Literal["score", "agreement"], typer.Option(help="Among a segmenter's masks.")] = "score",
+    mask_choice: MaskChoiceOption = "score",
     settings: Annotated[
         Path | None, typer.Option(help="JSON file of heatmap settings in place of the model's own.")
     ] = None,

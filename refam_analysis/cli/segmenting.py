@@ -26,6 +26,7 @@ from refam_analysis.cli.options import (
 
 if TYPE_CHECKING:
     from refam_analysis.segmentation import SegmentationResult
+    from refam_analysis.segmentation.video import VideoResult
 
 SegmenterOption = Annotated[
     str, typer.Option(help='"embedded", another name of `refam weights list`, a checkpoint, a folder or a hub id.')
@@ -112,8 +113,8 @@ def segment_batch(
     typer.echo(f"{out / batch.RESULTS}: {len(report.results)} rows{skipped}")
 
 
-def write_json(result: SegmentationResult, path: Path) -> None:
-    """Write every intermediate, see ``SegmentationResult.to_dict``."""
+def write_json(result: SegmentationResult | VideoResult, path: Path) -> None:
+    """Write every intermediate, as the result's ``to_dict`` gives it."""
     text = json.dumps(result.to_dict(), allow_nan=False)
     with written_output(path) as place:
         place.write_text(text + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,8 @@ from refam_analysis.cli.options import (
     ModelOption,
     OutputError,
     SeedOption,
-    written_output,
 )
-from refam_analysis.cli.segmenting import SegmenterOption
+from refam_analysis.cli.segmenting import SegmenterOption, write_json
 
 
 @reads_heatmaps
@@ -63,13 +61,8 @@ def segment_video(
     if overlay is not None:
         room.write_overlay(overlay, frames, result.masks, rate=rate)
     if json_file is not None:
-        _write_json(result.to_dict(), json_file)
+        write_json(result, json_file)
     x, y = result.point
     typer.echo(f"{out}: {len(result.masks)} frames from the point ({x:g}, {y:g}), in sight in {result.visible.sum()}")
     for row in result.events.itertuples():
         typer.echo(f"frame {row.frame}: {row.event}")
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    with written_output(path) as place:
-        place.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

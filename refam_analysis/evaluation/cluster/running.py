@@ -9,12 +9,11 @@ from pathlib import Path
 from refam_analysis.evaluation.cluster.connecting import connected, room
 from refam_analysis.evaluation.cluster.worker import Load
 from refam_analysis.evaluation.cluster.workers import Workers
-from refam_analysis.evaluation.datasets import load_dataset
 from refam_analysis.evaluation.runner.configuration import RunConfiguration
-from refam_analysis.evaluation.runner.description import identity_of, start_of
+from refam_analysis.evaluation.runner.description import start_of
 from refam_analysis.evaluation.runner.groups import OnError, load_models
-from refam_analysis.evaluation.runner.running import carry_out
-from refam_analysis.evaluation.runner.store import RunResults, refuse_other_run
+from refam_analysis.evaluation.runner.running import carry_out, dataset_of
+from refam_analysis.evaluation.runner.store import RunResults
 
 
 def evaluate_on_cluster(
@@ -60,11 +59,7 @@ def evaluate_on_cluster(
     """
     if configuration.root is not None and "://" not in configuration.root:
         configuration = replace(configuration, root=os.path.abspath(configuration.root))
-    dataset = load_dataset(
-        configuration.dataset, configuration.split, configuration.root, limit=configuration.limit,
-        on_error="raise" if on_error == "stop" else "skip",
-    )  # fmt: skip
-    refuse_other_run(Path(out), identity_of(configuration, dataset))
+    dataset = dataset_of(configuration, Path(out), on_error=on_error)
     with connected(address), Workers(configuration, room(workers), load=load) as hands:
         return carry_out(
             configuration, dataset, Path(out), hands.answer, models=hands.description,

@@ -9,7 +9,7 @@ from refam_analysis.evaluation.cluster.errors import ClusterError
 from refam_analysis.evaluation.cluster.reading import ReadPicture
 from refam_analysis.evaluation.datasets.base import ReferringImage
 from refam_analysis.evaluation.runner.configuration import RunConfiguration
-from refam_analysis.evaluation.runner.description import describe_models
+from refam_analysis.evaluation.runner.description import describe_models, device_of
 from refam_analysis.evaluation.runner.groups import GroupError, GroupTask, LoadedModels, evaluate_group
 from refam_analysis.evaluation.runner.rows import Row
 
@@ -48,8 +48,7 @@ class Worker:
             self._loaded = self._load(self._configuration)
         except Exception as error:
             raise ClusterError(f"A worker cannot load the models. {type(error).__name__}: {error}") from error
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        where = {"node": ray.get_runtime_context().get_node_id(), "device": device}
+        where = {"node": ray.get_runtime_context().get_node_id(), "device": device_of(self._loaded)}
         return describe_models(self._loaded), where
 
     def answer(self, task: GroupTask) -> list[Row]:

@@ -95,8 +95,16 @@ def start_of(configuration: RunConfiguration, loaded: LoadedModels | None) -> di
         "root": configuration.root,
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "device": None if loaded is None else _device(loaded),
+        "device": None if loaded is None else device_of(loaded),
     }
+
+
+def device_of(loaded: LoadedModels) -> str:
+    """What the model computes on: a GPU by its maker's name, anything else by PyTorch's, such as "cpu"."""
+    import torch
+
+    device = loaded.model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -118,10 +126,3 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in entries.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
-
-
-def _device(loaded: LoadedModels) -> str:
-    import torch
-
-    device = loaded.model.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -52,16 +52,33 @@ def evaluate(
     Traceback (most recent call last):
     RunConfigurationError: limit=0 leaves nothing to measure: give 1 or more, or none.
     """
-    dataset = load_dataset(
-        configuration.dataset, configuration.split, configuration.root, limit=configuration.limit,
-        on_error="raise" if on_error == "stop" else "skip",
-    )  # fmt: skip
-    refuse_other_run(Path(out), identity_of(configuration, dataset))
+    dataset = dataset_of(configuration, Path(out), on_error=on_error)
     models = loaded or load_models(configuration)
     return carry_out(
         configuration, dataset, Path(out), in_this_process(models), models=describe_models(models),
         start=start_of(configuration, models), on_error=on_error, progress=progress,
     )  # fmt: skip
+
+
+def dataset_of(configuration: RunConfiguration, out: Path, *, on_error: OnError) -> ReferringDataset:
+    """The data set of a run, where its rows may lie in this folder; both are known before any model is loaded.
+
+    Args:
+        configuration: what is measured.
+        out: folder of the results.
+        on_error: as for :func:`evaluate`.
+
+    Raises:
+        DatasetError: the data set cannot be read.
+        OtherRunError: the folder holds another run.
+        RunFolderError: it holds something else.
+    """
+    dataset = load_dataset(
+        configuration.dataset, configuration.split, configuration.root, limit=configuration.limit,
+        on_error="raise" if on_error == "stop" else "skip",
+    )  # fmt: skip
+    refuse_other_run(out, identity_of(configuration, dataset))
+    return dataset
 
 
 def in_this_process(loaded: LoadedModels) -> Way:
