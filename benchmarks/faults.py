@@ -51,7 +51,7 @@ def summary(faults: pd.DataFrame) -> pd.DataFrame:
     """How many faults of each group there are at each place, and how many came to the data of an undisturbed run.
 
     Args:
-        faults: rows from :func:`faults_at`.
+        faults: the tables of :func:`by_place`, under one another.
 
     Returns:
         A row a place and group: ``place``, ``group``, ``faults``, ``sound``, ``told`` (ended or refused in a sentence).

@@ -1,4 +1,4 @@
-"""What holds out under load: ``python -m benchmarks.load`` writes ``results/load``.
+"""What holds out under load: ``python -m benchmarks.load run`` writes ``results/load``.
 
 Three loads, each in a process of its own: recordings of the embedded model one after the other, whose memory must not
 grow; an evaluation of many scenes, whose throughput must not fall, on the smallest models of the same classes, as the
@@ -210,7 +210,7 @@ def run(
     watch = Stopwatch()
     configuration = {
         "recordings": number, "scenes": scenes, "every": every, "visitors": at_once, "threads": 1,
-        "small": SMALL, "warm_up": WARM_UP, "stretches": STRETCHES,
+        "minutes": minutes if minutes < math.inf else None, "small": SMALL, "warm_up": WARM_UP, "stretches": STRETCHES,
     }  # fmt: skip
     weights = weights_sha256(embedded_folder("embedded-dit"), also=["refam.json"])
     weights |= weights_sha256(embedded_folder("embedded-sam"))

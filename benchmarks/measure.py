@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy import stats
 from tqdm.auto import tqdm
 
@@ -54,7 +55,7 @@ def ratios(times: pd.DataFrame, *, against: str, confidence: float = 0.95) -> pd
     Args:
         times: from :func:`interleaved`.
         against: name of what the others are compared with.
-        confidence: of the intervals, by the bootstrap over rounds (BCa).
+        confidence: of the intervals, see :func:`median_interval`.
 
     Returns:
         A row a name, in the order of the table: ``seconds``, ``ratio``, ``low``, ``high``, ``rounds``.
@@ -62,16 +63,26 @@ def ratios(times: pd.DataFrame, *, against: str, confidence: float = 0.95) -> pd
     wide = times.pivot(index="round", columns="name", values="seconds")
     rows = []
     for name in times["name"].drop_duplicates():
-        ratio = (wide[name] / wide[against]).to_numpy()
-        low = high = ratio[0]
-        if np.ptp(ratio) > 0:
-            found = stats.bootstrap((ratio,), np.median, confidence_level=confidence, method="percentile", rng=0)
-            low, high = found.confidence_interval
+        ratio, low, high = median_interval(wide[name] / wide[against], confidence=confidence)
         rows.append(
-            {"name": name, "seconds": float(wide[name].median()), "ratio": float(np.median(ratio)), "low": float(low),
-             "high": float(high), "rounds": len(ratio)}
+            {"name": name, "seconds": float(wide[name].median()), "ratio": ratio, "low": low, "high": high,
+             "rounds": len(wide)}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def median_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The median of one number a round, and the ends of its interval by the percentile bootstrap over rounds.
+
+    >>> median_interval([2.0, 2.0, 2.0])
+    (2.0, 2.0, 2.0)
+    """
+    drawn = np.asarray(values, dtype=np.float64)
+    low = high = drawn[0]
+    if np.ptp(drawn) > 0:
+        found = stats.bootstrap((drawn,), np.median, confidence_level=confidence, method="percentile", rng=0)
+        low, high = found.confidence_interval
+    return float(np.median(drawn)), float(low), float(high)
 
 
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

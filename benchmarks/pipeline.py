@@ -18,10 +18,9 @@ import pandas as pd
 import torch
 import typer
 from PIL import Image
-from scipy import stats
 from tqdm.auto import tqdm
 
-from benchmarks.measure import interleaved, ratios
+from benchmarks.measure import interleaved, median_interval, ratios
 from benchmarks.stages import STAGES, by_stage
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, weights_sha256, write_result
@@ -197,13 +196,8 @@ def _medians(times: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Median seconds of each group, with a 95 % bootstrap interval over rounds."""
     rows = []
     for names, group in times.groupby(by, sort=False):
-        values = group["seconds"].to_numpy()
-        low = high = values[0]
-        if np.ptp(values) > 0:
-            found = stats.bootstrap((values,), np.median, method="percentile", rng=0)
-            low, high = found.confidence_interval
-        rows.append({**dict(zip(by, names, strict=True)), "seconds": float(np.median(values)), "low": float(low),
-                     "high": float(high)})  # fmt: skip
+        seconds, low, high = median_interval(group["seconds"])
+        rows.append({**dict(zip(by, names, strict=True)), "seconds": seconds, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 

@@ -148,7 +148,8 @@ def run(
         "scaling_rounds": scaling_rounds,
         "geometries": {tokens: asdict(geometry) for tokens, geometry in sizes.items()},
     }
-    provenance = watch.provenance(f"python -m {MODULE} run --rounds {rounds}", configuration, weights={})
+    command = f"python -m {MODULE} run --rounds {rounds} --scaling-rounds {scaling_rounds}"
+    provenance = watch.provenance(command, configuration, weights={})
     result = write_result(
         _name(),
         {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},

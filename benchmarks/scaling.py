@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from scipy import stats
 
-from benchmarks.measure import interleaved, ratios
+from benchmarks.measure import interleaved, median_interval, ratios
 from refam_analysis.evaluation.cluster.connecting import connected, room
 from refam_analysis.evaluation.cluster.workers import Workers
 from refam_analysis.evaluation.datasets import ReferringDataset, load_dataset
@@ -110,19 +109,15 @@ def _carried_out(configuration: RunConfiguration, dataset: ReferringDataset, loa
             start=start_of(configuration, loaded),
         )  # fmt: skip
         if done.missing:
-            raise RuntimeError(f"{done.missing} expressions were not answered, so the time is not that of a whole run.")
+            raise RuntimeError(f"{done.missing} images have no rows, so the time is not that of a whole run.")
         return (done.folder / TABLE).stat().st_size / len(done.table)
 
 
 def _speedups(times: pd.DataFrame) -> pd.DataFrame:
     """How many times as fast as one worker the two are, round by round: median and interval."""
     wide = times.pivot(index="round", columns="name", values="seconds")
-    ratio = (wide[ONE] / wide[TWO]).to_numpy()
-    low = high = float(ratio[0])
-    if np.ptp(ratio) > 0:
-        found = stats.bootstrap((ratio,), np.median, method="percentile", rng=0).confidence_interval
-        low, high = float(found.low), float(found.high)
-    return pd.DataFrame([{"name": TWO, "speedup": float(np.median(ratio)), "speedup_low": low, "speedup_high": high}])
+    speedup, low, high = median_interval(wide[ONE] / wide[TWO])
+    return pd.DataFrame([{"name": TWO, "speedup": speedup, "speedup_low": low, "speedup_high": high}])
 
 
 @app.command()

@@ -8,6 +8,7 @@ much of it compiling, and wants the machine for itself. The weights are fetched 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -203,7 +204,8 @@ def measure(rounds: int, results: Path, names: list[str]) -> Result:
         "rounds": rounds, "variants": names, "image": [*image.shape], "threads": torch.get_num_threads(),
         "weights": {entry.name: entry.sha256},
     }  # fmt: skip
-    provenance = watch.provenance(f"python -m {MODULE} --rounds {rounds}", configuration, weights={})
+    some = "" if names == list(VARIANTS) else "".join(f" --variant {shlex.quote(name)}" for name in names)
+    provenance = watch.provenance(f"python -m {MODULE} --rounds {rounds}{some}", configuration, weights={})
     return write_result(NAME, tables, provenance, results=results)
 
 

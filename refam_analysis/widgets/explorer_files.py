@@ -24,7 +24,7 @@ from refam_analysis.experiments.provenance import weights_sha256
 from refam_analysis.files import written_folder
 from refam_analysis.weights import embedded_folder
 from refam_analysis.widgets.explorer_data import LIST, ExplorerScene, quantisation_error
-from refam_analysis.widgets.scripts import classic_source, style_source
+from refam_analysis.widgets.scripts import as_script, classic_source, style_source
 
 CALLED = "RefamExplorer"
 """The one global name of the page."""
@@ -100,7 +100,7 @@ def write_files(scenes: Iterable[ExplorerScene], folder: Path) -> dict[str, Any]
         kept.append(scene)
     headings = [{**scene.heading(), "thumbnail": f"pictures/{scene.name}.png"} for scene in kept]
     write_scripts(folder)
-    start = f"{CALLED}.start({_script(headings)}, document.currentScript.src);\n"
+    start = f"{CALLED}.start({as_script(headings)}, document.currentScript.src);\n"
     (folder / "index.js").write_text(start, encoding="utf-8")
     draw_still(next((scene for scene in kept if scene.name == STILL), kept[0]), folder / "still.png")
     error = quantisation_error(kept)
@@ -118,7 +118,7 @@ def write_scripts(folder: Path) -> None:
 
 def scene_script(scene: ExplorerScene) -> str:
     """The script that hands a scene to the page."""
-    return f"{CALLED}.register({_script(scene.name)}, {_script(scene.to_dict())});\n"
+    return f"{CALLED}.register({as_script(scene.name)}, {as_script(scene.to_dict())});\n"
 
 
 def draw_still(scene: ExplorerScene, path: Path) -> None:
@@ -162,8 +162,3 @@ def answers(scenes: Sequence[ExplorerScene]) -> dict[str, int]:
 def files_of(folder: Path) -> Iterator[Path]:
     """What a reader's browser may load of a folder, in order."""
     return (file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix in (".js", ".css", ".png"))
-
-
-def _script(value: Any) -> str:
-    """A value as JavaScript: JSON, in which nothing ends a script early."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")

@@ -18,7 +18,15 @@ from refam_analysis.prompts import Prompt
 from refam_analysis.segmentation.settings import GAS, HeatmapSettings
 from refam_analysis.widgets.probe_export import UNITS
 from refam_analysis.widgets.probe_pictures import MAX_UPLOAD_BYTES, SCENES, Picture, SceneChoice
-from refam_analysis.widgets.probe_state import COMPARISONS, MAX_CHARACTERS, MEASURES, ProbeInputError, ProbeState, View
+from refam_analysis.widgets.probe_state import (
+    COMPARISONS,
+    MAX_CHARACTERS,
+    MAX_SEED,
+    MEASURES,
+    ProbeInputError,
+    ProbeState,
+    View,
+)
 from refam_analysis.widgets.probe_view import AnswerView, TokenGroup
 
 _PHOTOGRAPH_PIXELS = 256 * 256
@@ -64,7 +72,7 @@ def state_of(chosen: Mapping[str, Any], picture: Picture) -> ProbeState:
         colours=_entry(chosen, "colours", bool),
         own_words=_entry(chosen, "own_words", str),
         noise_level=None if level is None else _number(chosen, "noise_level", 0.0, 1.0),
-        seed=_whole(chosen, "seed", 0, 2**31 - 1),
+        seed=_whole(chosen, "seed", 0, MAX_SEED),
         noun_phrase=_optional(chosen, "noun_phrase", (True, False)),
         spatial_bias=_optional(chosen, "spatial_bias", (True, False)),
         gas=_optional(chosen, "gas", GAS),

@@ -1,7 +1,7 @@
 """What a reader has chosen in a probe, as one frozen value, and the limits of what may be typed.
 
 A state says everything that an answer depends on; two equal states have equal answers. How a state is answered is in
-`probe_answer`, how it is chosen in `probe_controls`.
+`probe_answer`, how a browser chooses it in `probe_message` and ``static/probe_controls.js``.
 """
 
 from __future__ import annotations

@@ -67,7 +67,6 @@ class NewestFirst(Generic[Wish]):
     Args:
         work: does what is wished; called in the thread, one at a time. It handles its own errors but RunEndedError.
         tell: see :class:`Run`.
-        busy: called with True when a run begins, and with False when nothing is left to do.
 
     >>> done = []
     >>> worker = NewestFirst(lambda wish, run: done.append(wish))
@@ -82,9 +81,8 @@ class NewestFirst(Generic[Wish]):
         work: Callable[[Wish, Run], None],
         *,
         tell: Callable[[int, int, str], None] = lambda done, total, what: None,
-        busy: Callable[[bool], None] = lambda is_busy: None,
     ) -> None:
-        self._work, self._tell, self._busy = work, tell, busy
+        self._work, self._tell = work, tell
         self._changed = threading.Condition()
         self._next: tuple[float, Wish] | None = None
         self._run: Run | None = None
@@ -140,16 +138,11 @@ class NewestFirst(Generic[Wish]):
                 return
             run = self._run
             assert run is not None
-            self._busy(True)
             try:
                 self._work(wish[0], run)
             except RunEndedError:
                 pass
             finally:
-                with self._changed:
-                    more = self._next is not None
-                if not more:
-                    self._busy(False)
                 with self._changed:
                     self._run = None
                     self._changed.notify_all()

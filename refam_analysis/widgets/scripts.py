@@ -9,8 +9,10 @@ once with ``export default { ... };``. A style sheet imports with ``@import url(
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from refam_analysis.errors import RefamError
 
@@ -72,6 +74,15 @@ def classic_source(name: str, *, called: str) -> str:
     body = _DEFAULT.sub("", body).rstrip("\n")
     inside = "\n".join([*before, body, f"return {{ {', '.join(sorted(exports))} }};"])
     return f"globalThis.{called} = (() => {{\n{inside}\n}})();\n"
+
+
+def as_script(value: Any) -> str:
+    r"""A value as JavaScript: JSON, in which nothing ends a script early.
+
+    >>> as_script(["</script>"])
+    '["\\u003c/script>"]'
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
 
 
 def style_source(*names: str) -> str:

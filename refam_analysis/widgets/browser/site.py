@@ -12,14 +12,12 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from refam_analysis.errors import RefamError
 from refam_analysis.widgets import explorer_files
-from refam_analysis.widgets.scripts import classic_source, module_source, style_source
+from refam_analysis.widgets.scripts import as_script, classic_source, module_source, style_source
 
 CALLED = "RefamTypeYourOwn"
 """The one global name of the page."""
@@ -99,7 +97,7 @@ def write_model(folder: Path) -> None:
     for name in _PACKED:
         _write_packed(folder, name, files[name])
     (folder / "sheet.webp").write_bytes(gallery.sheet(samples))
-    (folder / "answers.js").write_text(f"{CALLED}.answered({_script(found)});\n", encoding="utf-8")
+    (folder / "answers.js").write_text(f"{CALLED}.answered({as_script(found)});\n", encoding="utf-8")
     about = describe(model, sam, attention)
     listed = {
         "columns": gallery.COLUMNS,
@@ -126,7 +124,7 @@ def write_page(folder: Path) -> None:
         "version": _version(folder),
     }
     script = classic_source("engine_page.js", called=CALLED)
-    start = f"{CALLED}.start({_script(known)}, document.currentScript.src);\n"
+    start = f"{CALLED}.start({as_script(known)}, document.currentScript.src);\n"
     (folder / "page.js").write_text(script + start, encoding="utf-8")
 
 
@@ -160,8 +158,3 @@ def _version(folder: Path) -> str:
     """A digest of what the page loads, by which browsers tell a new build from the one that they have kept."""
     names = [*(f"{name}.gz" for name in (*_PACKED, "ort.wasm")), "worker.js", "ort.mjs", "answers.js", "sheet.webp"]
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()[:12]
-
-
-def _script(value: Mapping[str, Any] | list[Any]) -> str:
-    """A value as JavaScript: JSON, in which nothing ends a script early."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
