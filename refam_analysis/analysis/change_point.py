@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refam_analysis.analysis.statistics import NoRecordingsError, bootstrap_interval
+from refam_analysis.analysis.statistics import CELLS, EXACT_SCENES, NoRecordingsError, bootstrap_interval
 from refam_analysis.analysis.units import block_numbers, same_blocks
 from refam_analysis.errors import RefamError
 
@@ -32,8 +32,6 @@ LEAST_EXPLAINED = 0.5
 White noise over 6 blocks has 0.27 on average, over 57 blocks 0.05; a straight fall 0.77 and 0.75."""
 
 _FEWEST_BLOCKS = 3
-_EXACT_SCENES = 12  # up to here every flip is tried: 4,096 of them
-_CELLS = 4_000_000  # at most this many float64 at once (32 MB)
 
 
 class ChangePointError(RefamError, ValueError):
@@ -351,11 +349,11 @@ def _largest_gain_p(gains: Floats, flips: int, seed: int) -> float:
     """Share of the sign flips of scenes in which the largest mean gain reaches the observed one."""
     scenes = len(gains)
     observed = gains.sum(axis=0).max() - 1e-12 * np.abs(gains).sum(axis=0).max()  # room for sums in another order
-    if scenes <= _EXACT_SCENES:
+    if scenes <= EXACT_SCENES:
         every = 1 - 2 * ((np.arange(2**scenes)[:, None] >> np.arange(scenes)) & 1)
         return float(_largest(every, gains, observed) / len(every))
     generator = np.random.default_rng(seed)
-    step = max(1, _CELLS // max(gains.shape))
+    step = max(1, CELLS // max(gains.shape))
     sizes = [min(step, flips - start) for start in range(0, flips, step)]
     drawn = (1 - 2 * generator.integers(0, 2, size=(rows, scenes), dtype=np.int8) for rows in sizes)
     return float((sum(_largest(signs, gains, observed) for signs in drawn) + 1.0) / (flips + 1.0))

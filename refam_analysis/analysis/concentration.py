@@ -58,7 +58,7 @@ def spatial_entropy(heatmap: ArrayLike) -> float:
     >>> round(spatial_entropy([[1.0, 1.0], [1.0, 1.0]]), 4)
     1.3863
     """
-    heat = _checked(heatmap)
+    heat = checked_heat(heatmap)
     total = heat.sum()
     return float(entr(heat / total).sum()) if total > 0 else float("nan")
 
@@ -87,7 +87,7 @@ def gini(heatmap: ArrayLike) -> float:
     >>> gini([[0.0, 0.0], [0.0, 1.0]])
     0.75
     """
-    heat = np.sort(_checked(heatmap).ravel())
+    heat = np.sort(checked_heat(heatmap).ravel())
     total, n = heat.sum(), len(heat)
     return float(np.sum((2 * np.arange(1, n + 1) - n - 1) * heat) / (n * total)) if total > 0 else float("nan")
 
@@ -111,7 +111,7 @@ def clusters(heatmap: ArrayLike, *, threshold: float = CLUSTER_THRESHOLD) -> NDA
     >>> clusters([[9.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 9.0]]).tolist()
     [2, 1]
     """
-    heat = _checked(heatmap)
+    heat = checked_heat(heatmap)
     labels, _ = ndimage.label(heat > threshold * heat.mean())
     sizes = np.bincount(labels.ravel())[1:]
     return np.sort(sizes)[::-1]
@@ -239,7 +239,15 @@ def _measures(heatmap: Floats, threshold: float) -> list[float]:
     ]
 
 
-def _checked(heatmap: ArrayLike) -> Floats:
+def checked_heat(heatmap: ArrayLike) -> Floats:
+    """A map as float64, refused where it cannot be read as a distribution.
+
+    Args:
+        heatmap: any.
+
+    Raises:
+        MapError: it is negative or not finite.
+    """
     heat = np.asarray(heatmap, dtype=np.float64)
     if not (np.isfinite(heat).all() and heat.min() >= 0):
         raise MapError(

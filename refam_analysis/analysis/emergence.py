@@ -7,6 +7,7 @@ What one scene says is computed in `phrases` (block-diagonality), `concentration
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from refam_analysis.analysis.concentration import (
     CLUSTER_THRESHOLD,
-    CONCENTRATION,
     concentration_of,
     spatial_entropy_of,
 )
 from refam_analysis.analysis.depth import rank_correlation
-from refam_analysis.analysis.localisation import Direction, Normalisation, average_precision_of, same_noise_levels
+from refam_analysis.analysis.entropy import table_over_scenes
+from refam_analysis.analysis.localisation import Direction, Normalisation, average_precision_of
 from refam_analysis.analysis.phrases import MEASURES, Phrases, phrase_structure
 from refam_analysis.analysis.sinks import sink_strength
 from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval, scene_mean, sign_flip_p
@@ -129,21 +130,9 @@ def concentration_by_block(
         RecordingsDifferError: the recordings are not of the same blocks and noise levels.
         MaskError: a prompt has no token of these kinds.
     """
-    scenes: list[Floats] = []
-    blocks: list[int] | None = None
-    levels: tuple[float, ...] | None = None
-    for recording in each_recording(recordings):
-        found = concentration_of(
-            recording, direction=direction, normalisation=normalisation, kinds=kinds, threshold=threshold
-        )
-        blocks = same_blocks(blocks, block_numbers(found))
-        levels = same_noise_levels(levels, recording.noise_levels)
-        scenes.append(found.values.ravel())
-    names = ["step", "block", "measure"]
-    rows = pd.MultiIndex.from_product([range(len(levels or ())), blocks or [], CONCENTRATION], names=names)
-    table = over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
-    table.insert(1, "noise_level", np.array(levels or ())[table["step"].to_numpy()])
-    return table
+    of = partial(concentration_of, direction=direction, normalisation=normalisation, kinds=kinds, threshold=threshold)
+    by = ("step", "block", "measure")
+    return table_over_scenes(recordings, of, by, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def sinks_and_semantics_of(

@@ -15,10 +15,14 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from refam_analysis.analysis.localisation import same_noise_levels
 from refam_analysis.analysis.positions import SIDES, sides_along
 from refam_analysis.analysis.tables import over_scenes
-from refam_analysis.analysis.units import RecordingsDifferError, each_recording
+from refam_analysis.analysis.units import (
+    RecordingsDifferError,
+    each_recording,
+    number_of_keys,
+    same_noise_levels,
+)
 from refam_analysis.errors import RefamError
 
 if TYPE_CHECKING:
@@ -112,7 +116,7 @@ def side_entropy_of(recording: Recording) -> xr.DataArray:
     sides = [side for side in SIDES if (on == side).any()]
     means = [entropy.isel(query=np.flatnonzero(on == side)).mean("query").transpose(*AXES).values for side in sides]
     nats = np.stack(means)
-    values = np.stack([nats, nats / np.log(len(recording.layout.key_positions))], axis=1)
+    values = np.stack([nats, nats / np.log(number_of_keys(recording))], axis=1)
     return with_axes(values, {"from_queries": sides, "measure": ENTROPY_MEASURES}, entropy)
 
 

@@ -33,8 +33,10 @@ REFERENCES = {
 }
 """What each reference is, in words."""
 
+FLOOR = 1e-6
+"""A key that draws less than a millionth of uniform is taken to draw that: logarithms and ratios stay finite."""
+
 _FEWEST = 5  # keys of a kind whose median is a reference; of fewer it would be about the key itself
-_FLOOR = 1e-6  # a key that draws less than a millionth of uniform is taken to draw that: logarithms stay finite
 
 
 class UnknownReferenceError(RefamError, ValueError):
@@ -144,8 +146,8 @@ def key_effects(recording: Recording, *, reference: Reference = "side") -> KeyEf
             blocks = block_numbers(received)
             table = positions(received, "key")
             table = table.assign(role=roles(table, recording.layout))
-        mass = np.maximum(_by_key(received), _FLOOR)
-        peers = np.maximum(_reference(mass, table, reference), _FLOOR)
+        mass = np.maximum(_by_key(received), FLOOR)
+        peers = np.maximum(_reference(mass, table, reference), FLOOR)
         even = uniformity_by_key(recording, from_queries=side)
         values[f"mass_from_{side}"] = mass
         values[f"log_effect_from_{side}"] = np.log(mass / peers)

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from refam_analysis.analysis.key_effects import FLOOR
 from refam_analysis.analysis.positions import Side, positions, roles
 from refam_analysis.analysis.received import received_by_key
 from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Queries = Literal["all", "text", "image"]
-
-_FLOOR = 1e-6  # what draws less than a millionth of uniform is taken to draw that: ratios stay finite
 
 
 def key_importance_of(recording: Recording, *, from_queries: Queries = "all") -> xr.Dataset:
@@ -70,7 +69,7 @@ def key_importance_of(recording: Recording, *, from_queries: Queries = "all") ->
         together = other if recording.layout.attention == "joint" else same_side
         for ratios, among in ((ratio, same_kind if same_kind.any() else same_side), (to_all, together)):
             random = importance[block, among].mean() if among.any() else np.nan
-            ratios[block] = importance[block, strongest] / max(random, _FLOOR)
+            ratios[block] = importance[block, strongest] / max(random, FLOOR)
     chosen = table.iloc[best]
     labels = {name: ("block", chosen[name].to_numpy().astype(str)) for name in ("role", "word", "kind")}
     values = {"importance": importance[np.arange(len(best)), best], "ratio": ratio, "ratio_to_all": to_all}
@@ -136,11 +135,7 @@ def importance_over_scenes(
         low, high = bootstrap_interval(logs, confidence=confidence, resamples=resamples, seed=seed)
         table[name], table[ends[0]], table[ends[1]] = np.exp(scene_mean(logs)), np.exp(low), np.exp(high)
     table["importance"] = scene_mean(np.stack([scene["importance"].values for scene in scenes]))
-    for name in ("kind", "role"):
-        names = np.stack([scene[name].values.astype(str) for scene in scenes])
-        most = [most_common(column) for column in names.T]
-        table[name] = [found for found, _ in most]
-        table[f"{name}_share"] = [share for _, share in most]
+    add_most_common(table, scenes)
     table["scenes"] = len(scenes)
     table.attrs["confidence"] = confidence
     return table
@@ -159,13 +154,23 @@ def peak_importance(table: pd.DataFrame) -> pd.Series:
     return table.loc[table["ratio"].idxmax()]
 
 
-def most_common(names: Iterable[str]) -> tuple[str, float]:
-    """What occurs most often, the first in the alphabet of several, and its share.
+def add_most_common(table: pd.DataFrame, scenes: Sequence[xr.Dataset]) -> None:
+    """Add to a table the kind and the role that the strongest key has most often, each with its share of scenes.
 
-    >>> most_common(["padding 0", "</s>", "padding 0"])[0]
-    'padding 0'
+    Args:
+        table: to which the columns ``kind``, ``kind_share``, ``role`` and ``role_share`` are added.
+        scenes: one a scene, with the coordinates ``kind`` and ``role``, whose flat order is that of the rows.
     """
-    found, counts = np.unique(list(names), return_counts=True)
+    for name in ("kind", "role"):
+        names = np.stack([scene[name].values.astype(str).ravel() for scene in scenes])
+        most = [_most_common(column) for column in names.T]
+        table[name] = [found for found, _ in most]
+        table[f"{name}_share"] = [share for _, share in most]
+
+
+def _most_common(names: NDArray[np.str_]) -> tuple[str, float]:
+    """What occurs most often, the first in the alphabet of several, and its share."""
+    found, counts = np.unique(names, return_counts=True)
     return str(found[counts.argmax()]), float(counts.max() / counts.sum())
 
 

@@ -9,7 +9,7 @@ caller's choice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from refam_analysis.analysis.positions import positions
 from refam_analysis.analysis.tables import over_scenes
-from refam_analysis.analysis.units import RecordingsDifferError, block_numbers, each_recording, same_blocks
+from refam_analysis.analysis.units import block_numbers, each_recording, same_blocks, same_noise_levels
 from refam_analysis.errors import RefamError
 
 if TYPE_CHECKING:
@@ -137,16 +137,19 @@ def content_maps(
 
     Args:
         recording: with ``direction`` kept.
-        direction: whose attention is read; see DESIGN for the words.
+        direction: whose attention is read: "image_to_text": how much each patch looks at the word; "text_to_image":
+            how much the word looks at each patch.
         normalisation: "none" takes probabilities as they are; "text_share" divides by the sum over all text tokens,
             which asks of each patch which word it looks at, not how much it looks at the text at all.
         kinds: token kinds that take part; magnets, stop words and padding do not unless asked for.
 
     Returns:
-        Axes (block, y, x), or (block, frame, y, x).
+        Axes (block, y, x), or (block, frame, y, x), float64, not negative.
 
     Raises:
-        MaskError: the prompt has no token of these kinds.
+        MaskError: the prompt has no token of these kinds, or shares are asked of a recording of some words alone.
+        QuantityMissingError: the direction was not kept, or the model does not have it.
+        RefamError: there is no such normalisation.
     """
     maps = maps_of_tokens(recording, direction=direction, normalisation=normalisation, kinds=kinds)
     return maps.mean(["step", "token"])
@@ -166,7 +169,16 @@ def maps_of_tokens(
     Returns:
         Axes (step, block, token, y, x), with ``frame`` before y for video; float64, of the conditional branch.
     """
+    if normalisation not in get_args(Normalisation):
+        raise RefamError(
+            f"normalisation is {normalisation!r}. Choose one of {', '.join(map(repr, get_args(Normalisation)))}."
+        )
     every = recording[direction].isel(branch=0)
+    if normalisation == "text_share" and every.sizes["token"] != recording.layout.text_length:
+        raise MaskError(
+            "Shares are among all tokens of the text, and this recording holds only some of its words: take the maps "
+            "of the whole recording, or normalisation='none'."
+        )
     chosen = positions(every, "token")["kind"].isin(list(kinds)).to_numpy()
     if not chosen.any():
         raise MaskError(f"The prompt has no token of the kinds {', '.join(kinds)}, so there is no map to judge.")
@@ -266,10 +278,10 @@ def localisation_by_step(
 
     Args:
         recordings: one, or one a scene, read one after the other.
-        masks: of the target, one a recording, bool (y, x) at any resolution.
-        direction: whose attention is read.
-        normalisation: of every map, before heads are averaged.
-        kinds: kinds of the tokens whose maps are read.
+        masks: the target's mask of each, bool, in the same order.
+        direction: see :func:`content_maps`.
+        normalisation: see :func:`content_maps`.
+        kinds: see :func:`content_maps`.
         confidence: of the intervals.
         resamples: bootstrap draws over scenes.
         seed: of the draws.
@@ -296,26 +308,6 @@ def localisation_by_step(
     return table
 
 
-def same_noise_levels(before: tuple[float, ...] | None, levels: tuple[float, ...]) -> tuple[float, ...]:
-    """The noise levels of a recording, which have to be those of the recordings before it.
-
-    Args:
-        before: None for the first recording.
-        levels: of this one, one a step; nan where unknown.
-
-    Returns:
-        ``levels``.
-
-    Raises:
-        RecordingsDifferError: they differ.
-    """
-    if before is not None and not np.array_equal(before, levels, equal_nan=True):
-        raise RecordingsDifferError(
-            f"One recording has the noise levels {before}, another {levels}. Record all with the same noise_level."
-        )
-    return levels
-
-
 def _judged(heatmap: Floats, mask: ArrayLike) -> list[float]:
     """The measures of one map, in the order of :data:`MEASURES`."""
     return [float(measure(heatmap, mask)) for measure in MEASURES.values()]
@@ -335,14 +327,27 @@ def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, NDArray[np.bo
     return heat, truth
 
 
+def token_of_each_pixel(pixels: Sequence[int], grid: Sequence[int]) -> NDArray[np.intp]:
+    """Which image token covers each pixel.
+
+    Args:
+        pixels: numbers of pixels along the axes of the picture, or of the clip.
+        grid: numbers of image tokens along the same axes.
+
+    Returns:
+        (pixels,), indices of tokens, both in reading order. A token finer than a pixel may cover none.
+
+    >>> token_of_each_pixel((1, 4), (1, 2)).tolist()
+    [0, 0, 1, 1]
+    """
+    axes = [((np.arange(of) + 0.5) * tokens / of).astype(int) for of, tokens in zip(pixels, grid, strict=True)]
+    return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), tuple(grid)).ravel()
+
+
 def _covered(heatmap: ArrayLike, mask: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Of every token: its heat, its object pixels and all its pixels. Tokens finer than pixels cover none or one."""
     heat, truth = _checked(heatmap, mask)
-    axes = [
-        ((np.arange(pixels) + 0.5) * tokens / pixels).astype(int)
-        for pixels, tokens in zip(truth.shape, heat.shape, strict=True)
-    ]
-    owner = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), heat.shape).ravel()
+    owner = token_of_each_pixel(truth.shape, heat.shape)
     inside = np.bincount(owner[truth.ravel()], minlength=heat.size).astype(np.float64)
     total = np.bincount(owner, minlength=heat.size).astype(np.float64)
     seen = total > 0

@@ -27,6 +27,7 @@ from refam_analysis.analysis.units import (
     each_recording,
     query_sides,
     same_blocks,
+    same_sides,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ Floats = NDArray[np.float64]
 
 KINDS = ("content", "magnet", "stop", "punctuation", "special", "padding", "template", "unknown", "image", "other")
 """The accounts, in the order of the table; every key is in exactly one (see :func:`positions`)."""
-
 
 ALL_MAGNETS = "all magnets"
 """The row of :func:`magnet_shares` that has them together."""
@@ -54,6 +54,9 @@ def share_by_key(recording: Recording, *, from_queries: Side) -> xr.DataArray:
 
     Returns:
         Axes (block, key), float64, with the labels of the keys; mean over steps and heads; sums to 1 over ``key``.
+
+    Raises:
+        KeyError: neither was kept, or the model has no queries of that side.
     """
     mass = received_by_key(recording, from_queries=from_queries).isel(branch=0).mean(["step", "head"])
     if recording.layout.attention == "separate":
@@ -72,6 +75,9 @@ def mass_shares(recording: Recording, *, from_queries: Side) -> xr.DataArray:
 
     Returns:
         Axes (block, kind), no unit; sums to 1 over ``kind``. A kind that the prompt lacks holds 0.
+
+    Raises:
+        KeyError: see :func:`share_by_key`.
     """
     mass = share_by_key(recording, from_queries=from_queries)
     kinds = positions(mass, "key")["kind"].to_numpy()
@@ -243,15 +249,15 @@ def _account(recordings: Recording | Iterable[Recording]) -> tuple[Floats, Float
     shares: list[Floats] = []
     keys: list[Floats] = []
     blocks: list[int] | None = None
-    sides: list[Side] = []
+    sides: list[Side] | None = None
     for recording in each_recording(recordings):
-        sides = query_sides(recording)
+        sides = same_sides(sides, query_sides(recording))
         each = [mass_shares(recording, from_queries=side) for side in sides]
         blocks = same_blocks(blocks, block_numbers(each[0]))
         shares.append(np.stack([share.values for share in each], axis=1))
         kinds = positions(received_by_key(recording, from_queries=sides[0]), "key")["kind"].to_numpy()
         keys.append(np.array([(kinds == kind).sum() for kind in KINDS], dtype=np.float64))
-    return np.stack(shares), np.stack(keys), blocks or [], sides
+    return np.stack(shares), np.stack(keys), blocks or [], sides or []
 
 
 def _rows(blocks: list[int], sides: list[Side]) -> pd.DataFrame:

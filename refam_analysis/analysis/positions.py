@@ -33,7 +33,7 @@ class MissingSideError(RefamError, KeyError):
     def __init__(self, side: str, sizes: dict[str, int]) -> None:
         super().__init__(
             f"There are no {side} queries in this attention (its sides: {sizes}). A model with separate "
-            f"cross-attention has queries on the image side only: ask for those."
+            "cross-attention has queries on the image side only: ask for those."
         )
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from refam_analysis.analysis.query_shares import QueryShares, query_shares
 from refam_analysis.analysis.regions import REGIONS
 from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
 from refam_analysis.analysis.units import RecordingsDifferError, each_recording, query_sides, same_blocks
+from refam_analysis.errors import RefamError
 
 if TYPE_CHECKING:
     from refam_analysis.recording.recording import Recording
@@ -63,6 +64,7 @@ def redistribution_of(
         QuantityMissingError, MissingSideError, MaskError: see
             :func:`~refam_analysis.analysis.query_shares.query_shares`.
         RecordingsDifferError: other blocks, or by position or place with prompts of two lengths.
+        RefamError: text keys cannot be put together in this way.
 
     >>> import refam_analysis as ra
     >>> model, sample = ra.load_model("embedded"), ra.Scenes("test")[0]
@@ -254,6 +256,8 @@ def _stacked(
     by: By,
 ) -> tuple[Floats, Floats, pd.DataFrame]:
     """Shares (scene, block and query group, account) without and with magnets, and the labels of the flat rows."""
+    if by not in get_args(By):
+        raise RefamError(f"by is {by!r}. Choose one of {', '.join(map(repr, get_args(By)))}.")
     blocks: list[int] | None = None
     scenes: list[dict[str, Floats]] = []
     groups: Sequence[str] | None = queries

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from refam_analysis.analysis.localisation import MaskError
+from refam_analysis.analysis.localisation import MaskError, token_of_each_pixel
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -79,11 +79,7 @@ def tokens_on(mask: ArrayLike, grid: Sequence[int]) -> Bools:
 
 def _covered_share(mask: Bools, grid: Sequence[int]) -> Floats:
     """Of each token the share of its pixels that lie on the mask."""
-    owners = [
-        ((np.arange(pixels) + 0.5) * tokens / pixels).astype(int)
-        for tokens, pixels in zip(grid, mask.shape, strict=True)
-    ]
-    owner = np.ravel_multi_index(np.meshgrid(*owners, indexing="ij"), tuple(grid)).ravel()
+    owner = token_of_each_pixel(mask.shape, grid)
     pixels = np.bincount(owner, minlength=int(np.prod(grid)))
     inside = np.bincount(owner[mask.ravel()], minlength=len(pixels))
     share = np.where(pixels > 0, inside / np.maximum(pixels, 1), tokens_on(mask, grid).ravel())

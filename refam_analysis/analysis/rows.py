@@ -15,7 +15,7 @@ import pandas as pd
 from refam_analysis.analysis.entropy import entropy_by_row
 from refam_analysis.analysis.magnets import KINDS
 from refam_analysis.analysis.positions import positions
-from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
+from refam_analysis.analysis.tables import over_scenes
 from refam_analysis.analysis.units import block_numbers, each_recording, number_of_keys, same_blocks
 
 if TYPE_CHECKING:
@@ -57,11 +57,8 @@ def entropy_by_kind(
         kinds = positions(entropy, "query")["kind"].to_numpy()
         share = entropy.values / np.log(number_of_keys(recording))
         scenes.append(np.stack([_mean_of(share[:, kinds == kind]) for kind in KINDS], axis=1))
-    flat = np.stack(scenes).reshape(len(scenes), -1)
     rows = pd.MultiIndex.from_product([blocks or [], KINDS], names=["block", "kind"])
-    low, high = bootstrap_interval(flat, confidence=confidence, resamples=resamples, seed=seed)
-    table = pd.DataFrame({"value": scene_mean(flat), "low": low, "high": high}, index=rows).reset_index()
-    table["scenes"] = np.isfinite(flat).sum(axis=0)
+    table = over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
     table = table[table["scenes"] > 0].reset_index(drop=True)
     table.attrs["confidence"] = confidence
     return table

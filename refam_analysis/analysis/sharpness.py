@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from refam_analysis.analysis.concentration import CLUSTER_THRESHOLD, MapError, clusters
+from refam_analysis.analysis.concentration import CLUSTER_THRESHOLD, checked_heat, clusters
 from refam_analysis.analysis.localisation import (
     Direction,
     Normalisation,
@@ -62,12 +62,7 @@ def peak_to_mean(heatmap: ArrayLike) -> float:
     >>> peak_to_mean([[1.0, 1.0], [1.0, 5.0]])
     2.5
     """
-    heat = np.asarray(heatmap, dtype=np.float64)
-    if not (np.isfinite(heat).all() and heat.min() >= 0):
-        raise MapError(
-            f"The map holds values from {heat.min():.3g} to {heat.max():.3g}: give heat that is finite and not "
-            "negative."
-        )
+    heat = checked_heat(heatmap)
     mean = heat.mean()
     return float(heat.max() / mean) if mean > 0 else float("nan")
 
@@ -95,7 +90,7 @@ def background_clusters(
     >>> background_clusters([[9.0, 0.0, 5.0, 5.0], [0.0, 0.0, 0.0, 0.0]], [[1, 0, 0, 0], [0, 0, 0, 0]]).tolist()
     [2]
     """
-    heat = np.asarray(heatmap, dtype=np.float64)
+    heat = checked_heat(heatmap)
     off = np.where(tokens_on(mask, heat.shape), 0.0, heat)
     if not off.any():
         return clusters(heat, threshold=np.inf)

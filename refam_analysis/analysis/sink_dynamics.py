@@ -15,12 +15,11 @@ import xarray as xr
 
 from refam_analysis.analysis.depth import rank_correlation
 from refam_analysis.analysis.key_effects import Floats, KeyEffects, Reference, key_effects
-from refam_analysis.analysis.key_importance import most_common
-from refam_analysis.analysis.localisation import same_noise_levels
+from refam_analysis.analysis.key_importance import add_most_common
 from refam_analysis.analysis.sinks import sink_strength
 from refam_analysis.analysis.statistics import bootstrap_interval, scene_mean
 from refam_analysis.analysis.tables import over_scenes
-from refam_analysis.analysis.units import RecordingsDifferError, each_recording, same_blocks
+from refam_analysis.analysis.units import RecordingsDifferError, each_recording, same_blocks, same_noise_levels
 
 if TYPE_CHECKING:
     from refam_analysis.recording.recording import Recording
@@ -88,11 +87,7 @@ def sinks_over_steps(
     table = _by_step(levels or (), pd.Index(blocks or [], name="block"))
     logs = np.stack([scene["log_effect"].values.ravel() for scene in scenes])
     _geometric(table, logs, confidence=confidence, resamples=resamples, seed=seed)
-    for name in ("kind", "role"):
-        names = np.stack([scene[name].values.astype(str).ravel() for scene in scenes])
-        most = [most_common(column) for column in names.T]
-        table[name] = [found for found, _ in most]
-        table[f"{name}_share"] = [share for _, share in most]
+    add_most_common(table, scenes)
     keys = np.stack([scene["key"].values for scene in scenes])
     moved = np.full(keys.shape[1:], np.nan)
     moved[1:] = (keys[:, 1:] != keys[:, :-1]).mean(axis=0)

@@ -25,7 +25,7 @@ from refam_analysis.analysis.statistics import (
     scene_mean,
     sign_flip_p,
 )
-from refam_analysis.analysis.units import each_recording, same_blocks
+from refam_analysis.analysis.units import each_recording, same_blocks, same_sides
 
 if TYPE_CHECKING:
     from refam_analysis.recording.recording import Recording
@@ -97,7 +97,7 @@ def detect_sinks(
 
     Raises:
         NoRecordingsError: no recording was given.
-        RecordingsDifferError: the recordings are not of the same blocks.
+        RecordingsDifferError: the recordings are not of the same blocks, or have queries of other sides.
         KeyError: a recording has neither received mass nor full attention.
 
     Source: RefAM, Fig. 1 (what a sink is); Berger, Multiparameter hypothesis testing, 1982 (intersection-union);
@@ -135,17 +135,19 @@ def call_sinks(
         flips: draws of signs for the test.
         seed: of the draws.
 
-    Returns and raises what :func:`detect_sinks` does.
-
     Returns:
         The table of :func:`detect_sinks`, a row a (block, role).
+
+    Raises:
+        NoRecordingsError: there is no scene.
+        RecordingsDifferError: the scenes are not of the same blocks, or have queries of other sides.
     """
     if not scenes:
         raise NoRecordingsError
-    blocks: list[int] | None = None
+    blocks, sides, reference = scenes[0].blocks, scenes[0].sides, scenes[0].reference
     for scene in scenes:
-        blocks = same_blocks(blocks, scene.blocks)
-    sides, reference = scenes[0].sides, scenes[0].reference
+        same_blocks(blocks, scene.blocks)
+        same_sides(sides, scene.sides)
     if len(scenes) > 1:
         scenes = [scene.with_first_token() for scene in scenes]
     labels = _labels(scenes)

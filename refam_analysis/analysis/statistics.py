@@ -20,8 +20,12 @@ from refam_analysis.errors import RefamError
 
 Floats = NDArray[np.float64]
 
-_CELLS = 4_000_000  # at most this many float64 at once (32 MB), whatever the number of columns
-_EXACT_SCENES = 12  # up to here every flip is tried: 4,096 of them
+CELLS = 4_000_000
+"""At most this many float64 at once (32 MB), whatever the number of columns."""
+
+EXACT_SCENES = 12
+"""Up to here every flip is tried: 4,096 of them."""
+
 _SCREEN = 2_000  # flips of the first pass, which settles every column that is far from significant
 
 
@@ -112,7 +116,7 @@ def sign_flip_p(values: Floats, *, flips: int = 100_000, seed: int = 0) -> Float
     present = np.isfinite(values)
     filled = np.where(present, values, 0.0)
     observed = filled.sum(axis=0)
-    if scenes <= _EXACT_SCENES:
+    if scenes <= EXACT_SCENES:
         signs = _signs((np.arange(2**scenes)[:, None] >> np.arange(scenes)) & 1)
         p = _count_at_least(signs, filled, observed) / len(signs)
     else:
@@ -204,7 +208,7 @@ def bootstrap_ratios(numerators: Floats, denominators: Floats, *, resamples: int
     [[0.5], [0.5], [0.5]]
     """
     clusters, generator = len(numerators), np.random.default_rng(seed)
-    step = max(1, _CELLS // max(1, clusters))
+    step = max(1, CELLS // max(1, clusters))
     parts = []
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
@@ -281,13 +285,13 @@ def swap_p(
     [0.25]
     """
     clusters, columns = before[0].shape
-    exact = clusters <= _EXACT_SCENES
+    exact = clusters <= EXACT_SCENES
     total = 2**clusters if exact else flips
     generator = np.random.default_rng(seed)
     sums = [(first.sum(axis=0), second.sum(axis=0)) for first, second in zip(before, after, strict=True)]
     moved = [second - first for first, second in zip(before, after, strict=True)]
     observed = np.abs(ratios_of(sums[0][1], sums[1][1]) - ratios_of(sums[0][0], sums[1][0]))
-    count, step = np.zeros(columns), max(1, _CELLS // max(1, clusters))
+    count, step = np.zeros(columns), max(1, CELLS // max(1, clusters))
     for start in range(0, total, step):
         rows = np.arange(start, min(start + step, total))
         swapped = (
@@ -315,7 +319,7 @@ def ratios_of(numerators: Floats, denominators: Floats) -> Floats:
 def _random_flips(filled: Floats, observed: Floats, flips: int, generator: np.random.Generator) -> Floats:
     scenes, columns = filled.shape
     count = np.zeros(columns)
-    step = max(1, _CELLS // max(1, columns, scenes))
+    step = max(1, CELLS // max(1, columns, scenes))
     for start in range(0, flips, step):
         rows = min(step, flips - start)
         flipped = generator.integers(0, 2, size=(rows, scenes), dtype=np.int8)
@@ -331,7 +335,7 @@ def _count_at_least(signs: Floats, filled: Floats, observed: Floats) -> Floats:
     """How many flips reach the observed sum, with room for the rounding of a sum in another order."""
     tolerance = 1e-12 * np.abs(filled).sum(axis=0)
     count = np.zeros(filled.shape[1])
-    step = max(1, _CELLS // max(1, filled.shape[1]))
+    step = max(1, CELLS // max(1, filled.shape[1]))
     for start in range(0, len(signs), step):
         count += (signs[start : start + step] @ filled >= observed - tolerance).sum(axis=0)
     return count
@@ -345,6 +349,6 @@ def _same_scenes(values: Floats) -> Iterator[tuple[NDArray[np.intp], NDArray[np.
 
 
 def _chunks(columns: NDArray[np.intp], rows: int) -> Iterator[NDArray[np.intp]]:
-    step = max(1, _CELLS // max(1, rows))
+    step = max(1, CELLS // max(1, rows))
     for start in range(0, len(columns), step):
         yield columns[start : start + step]

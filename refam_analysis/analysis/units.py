@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from refam_analysis.analysis.positions import SIDES, Side, sides_along
@@ -67,6 +68,47 @@ def same_blocks(before: list[int] | None, blocks: list[int]) -> list[int]:
     return blocks
 
 
+def same_noise_levels(before: tuple[float, ...] | None, levels: tuple[float, ...]) -> tuple[float, ...]:
+    """The noise levels of a recording, which have to be those of the recordings before it.
+
+    Args:
+        before: None for the first recording.
+        levels: of this one, one a step; nan where unknown.
+
+    Returns:
+        ``levels``.
+
+    Raises:
+        RecordingsDifferError: they differ.
+    """
+    if before is not None and not np.array_equal(before, levels, equal_nan=True):
+        raise RecordingsDifferError(
+            f"One recording has the noise levels {before}, another {levels}. Record all with the same noise_level."
+        )
+    return levels
+
+
+def same_sides(before: list[Side] | None, sides: list[Side]) -> list[Side]:
+    """The sides that a recording has queries of, which have to be those of the recordings before it.
+
+    Args:
+        before: None for the first recording.
+        sides: of this one, from :func:`query_sides`.
+
+    Returns:
+        ``sides``.
+
+    Raises:
+        RecordingsDifferError: they differ.
+    """
+    if before is not None and before != sides:
+        raise RecordingsDifferError(
+            f"One recording has queries of {' and '.join(before)}, another of {' and '.join(sides)}. Record all with "
+            "models that attend alike, and with all queries."
+        )
+    return sides
+
+
 def query_sides(recording: Recording) -> list[Side]:
     """The sides that the model has queries of, as far as received mass was kept or can be had from the full attention.
 
@@ -100,5 +142,4 @@ def number_of_keys(recording: Recording) -> int:
     Args:
         recording: any.
     """
-    sizes = recording.dataset.sizes
-    return int(sizes["key"]) if "key" in sizes else len(recording.layout.key_positions)
+    return len(recording.layout.key_positions)

@@ -15,6 +15,7 @@ from refam_analysis.analysis.localisation import (
     localisation_by_block,
     peak_inside,
 )
+from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.metrics import points_on
 from refam_analysis.segmentation.point import peak
 
@@ -182,6 +183,21 @@ def test_the_block_that_sees_the_object_stands_out(seeing: Callable) -> None:
 def test_a_prompt_without_such_tokens_has_no_map(seeing: Callable) -> None:
     with pytest.raises(MaskError, match="punctuation"):
         content_maps(seeing(1)[0], kinds=["punctuation"])
+
+
+def test_shares_need_the_whole_text(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    recording = make_recording(random_attention(0), make_tokens(["the", "red", "ring"]), keep=["image_to_text"])
+    some = recording.select(words=["red", "ring"])
+    np.testing.assert_allclose(content_maps(some), content_maps(recording))
+    with pytest.raises(MaskError, match="the whole recording"):
+        content_maps(some, normalisation="text_share")
+
+
+def test_an_unknown_normalisation_is_refused(seeing: Callable) -> None:
+    with pytest.raises(RefamError, match="'share'.*'none', 'text_share'"):
+        content_maps(seeing(1)[0], normalisation="share")
 
 
 def test_each_recording_needs_its_mask(seeing: Callable) -> None:

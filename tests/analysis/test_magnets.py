@@ -21,6 +21,7 @@ from refam_analysis.analysis.magnets import (
     share_by_key,
 )
 from refam_analysis.analysis.regions import region_shares
+from refam_analysis.analysis.sinks import detect_sinks
 from refam_analysis.analysis.units import RecordingsDifferError
 from refam_analysis.prompts.tokens import Token, TokenKind
 from refam_analysis.recording.recording import Recording
@@ -120,6 +121,17 @@ def test_scenes_that_do_not_pair_are_refused(pair: Callable) -> None:
     without, with_magnets = pair(3)
     with pytest.raises(RecordingsDifferError, match="3 recordings.*with magnets 2"):
         mass_moved(without, with_magnets[:2])
+
+
+def test_recordings_with_queries_of_other_sides_are_refused(
+    make_recording: Callable, make_tokens: Callable, random_attention: Callable
+) -> None:
+    tokens, received = make_tokens(["the", "ring"]), ["received_from_text", "received_from_image"]
+    both = make_recording(random_attention(0), tokens, keep=received)
+    one = make_recording(random_attention(1), tokens, keep=received[1:], absent=received[:1])
+    for table in (mass_by_kind, detect_sinks):
+        with pytest.raises(RecordingsDifferError, match="text and image, another of image"):
+            table([both, one])
 
 
 def test_every_kind_has_an_account() -> None:

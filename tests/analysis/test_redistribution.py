@@ -25,6 +25,7 @@ from refam_analysis.analysis.redistribution import (
 )
 from refam_analysis.analysis.regions import REGIONS, region_shares
 from refam_analysis.analysis.units import RecordingsDifferError
+from refam_analysis.errors import RefamError
 from refam_analysis.models.layout import TokenLayout
 from refam_analysis.recording.labels import build_dataset, make_axes
 from refam_analysis.recording.quantities import QuantityMissingError
@@ -237,6 +238,8 @@ def test_what_is_missing_is_said(scene: Callable) -> None:
         redistribution_of(*pair, queries=["target"], regions=regions_of(0))
     with pytest.raises(RecordingsDifferError, match="as many"):
         redistribution([pair[0]] * 2, [pair[1]], queries=["image"])
+    with pytest.raises(RefamError, match="'word'.*'kind', 'role', 'position', 'place'"):
+        redistribution(*pair, by="word")
 
 
 def test_text_keys_with_a_softmax_of_their_own_are_the_whole_account(

@@ -93,6 +93,8 @@ def test_a_map_without_clusters_has_a_number_and_no_size() -> None:
 def test_what_is_no_heat_is_refused(heat: list) -> None:
     with pytest.raises(MapError, match="not negative"):
         peak_to_mean(heat)
+    with pytest.raises(MapError, match="not negative"):  # also where it is on the target, which has no clusters
+        background_clusters(heat, [[True, False]])
 
 
 @pytest.fixture(name="pairs")
