@@ -108,9 +108,14 @@ def record(
         UnknownQuantityError, QuantityMissingError: `keep` names what does not exist, or what the model lacks.
         UnknownBlockError, UnknownStackError, UnknownWordError: `blocks`, `stack` or `words` names something that does
             not exist.
+        StepsError: no step, or several steps from several noise levels.
+        RegionError: the region has not the shape of the image grid, or is empty.
+        InterventionError: the intervention does not fit the layout.
         MemoryBudgetError: it is too large to hold; :func:`refam_analysis.estimate` tells before.
         StoreSpaceError: the disk has too little room, or is full; earlier blocks stay.
         OtherRunError: the store holds another run; the message says in what it differs.
+        RecordingFormatError, RecordingDamagedError: what is at the path of the store is no recording, or not what was
+            written.
 
     >>> import refam_analysis as ra
     >>> sample = ra.Scenes("test")[0]
@@ -166,7 +171,8 @@ def record_batch(
 
     Raises:
         BatchError: the numbers of images, prompts and seeds differ, or are zero.
-        EmptyExpressionError and others: as :func:`record`.
+        StoreShapeError: a store, and more than one image.
+        NoiseLevelError and others: as :func:`record`.
     """
     seeds = [0] * len(images) if seeds is None else list(seeds)
     if not len(images) == len(prompts) == len(seeds) or not images:
@@ -240,6 +246,7 @@ def _bar(blocks: Sequence[Sequence[Block]], passes: int, *, shown: bool) -> Iter
 
 
 def _count(bar: Any) -> None:
+    """One block more. As a hook ``update`` itself would do harm: what a hook returns replaces the block's output."""
     bar.update()
 
 

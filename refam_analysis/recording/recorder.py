@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -117,12 +117,13 @@ class Recorder:
             those over these queries.
         dtype: of what is kept, torch.float32 or torch.float16. Sums are always taken in float32.
         branches: what the batch consists of, in order, where guidance runs several branches.
-        branch_order: "batch" where each pass has all branches in one batch, half of it each; "passes" where they take
-            turns in passes of their own.
+        branch_order: "batch" where each pass has all branches in one batch, one behind the other; "passes" where they
+            take turns in passes of their own.
         calls: the attention calls of every block, in order, for a model of a family that is not known here and that
             makes others than its layout's attention says: of "joint", "image", "text" and "other".
         stack: "main", or a refiner that runs before it over one side alone, with the layout of the main stack all the
-            same: "context_refiner" over the text, "noise_refiner" over the image (Z-Image, Lumina 2).
+            same: "context_refiner" over the text (Z-Image, Lumina 2, HunyuanVideo), "noise_refiner" over the image
+            (the first two).
         intervention: what is done to chosen keys, see :class:`Intervention`; then the output is what that makes of it.
         sink: where finished blocks go instead of staying in memory, such as a :class:`RecordingStore`.
         before: called with the plan and the first attention call that is kept, before anything of it is; what it raises
@@ -132,6 +133,7 @@ class Recorder:
         UnknownQuantityError, QuantityMissingError, UnknownBlockError, UnknownStackError, NoBlocksError,
             BlockCountError, LayoutError: the arguments do not fit, or the model lacks what `keep` names; the message
             says why.
+        RefamError: any other argument means nothing, such as an unknown ``heads``, ``dtype`` or ``branch_order``.
         InterventionError: the intervention does not fit the layout, or not how the model runs.
 
     Not thread-safe: one model is recorded by one recorder, in the thread that entered it. Recorders of several models
@@ -169,6 +171,11 @@ class Recorder:
         self._blocks = [find_blocks(transformer, stack) for transformer in self._transformers]
         if len({tuple(block.path for block in blocks) for blocks in self._blocks}) > 1:
             raise RefamError("The transformers differ in their blocks, so they cannot take turns in one recording.")
+        if not branches or branch_order not in get_args(BranchOrder):
+            raise RefamError(
+                f"branches={tuple(branches)}, branch_order={branch_order!r}: name at least one branch, and choose the "
+                f"order from {', '.join(map(repr, get_args(BranchOrder)))}."
+            )
         self._branches, self._branch_order = tuple(branches), branch_order
         if intervention is not None:
             intervention.check(self._plan.layouts, self._plan.blocks, one_call_an_item=self._plan.one_call_an_item)
@@ -240,6 +247,7 @@ class Recorder:
         Raises:
             NothingRecordedError: no forward pass was complete.
             BranchesError: the batch, or the number of passes, does not divide into the branches.
+            RefamError: not as many entries as steps or items; or any at all, where a sink keeps the recording.
         """
         if not self._done:
             raise NothingRecordedError(
@@ -255,7 +263,10 @@ class Recorder:
         levels = [float("nan")] * steps if noise_levels is None else list(noise_levels)
         tokens = [()] * items if tokens is None else tokens
         attributes = [{}] * items if attributes is None else attributes
-        for name, given, expected in (("noise_levels", levels, steps), ("tokens", tokens, items)):
+        each: tuple[tuple[str, Sequence[object], int], ...] = (
+            ("noise_levels", levels, steps), ("tokens", tokens, items), ("attributes", attributes, items),
+        )  # fmt: skip
+        for name, given, expected in each:
             if len(given) != expected:
                 raise RefamError(f"{name} has {len(given)} entries, but {expected} are needed.")
         described = {"model": self._name, **self.description, "kernels": sorted(self._kernels)}

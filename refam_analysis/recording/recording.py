@@ -39,10 +39,13 @@ class Recording:
     Axes, always all and in this order: ``(step, branch, block, head, ...)``, then those in brackets:
 
     - `full`: (query, key) probabilities over the whole sequence
-    - `text_to_image`: (token, y, x) text queries, image keys
-    - `image_to_text`: (y, x, token) image queries, text keys
+    - `text_to_image`: (token, y, x) text queries, image keys; of chosen queries (query, y, x)
+    - `image_to_text`: (y, x, token) image queries, text keys; of chosen queries (query, token)
     - `text_to_text`, `image_to_image`: (query, key) one side's queries and keys
     - `entropy`: (query) of each row over all keys, in nats
+    - `entropy_over_text`, `entropy_over_image`: (query) of each row's part over that side's keys, made to sum to 1, in
+      nats
+    - `mass_on_text`: (query) sum of each row over the text keys, in [0, 1]
     - `received_from_text`, `received_from_image`: (key) mean over that side's queries, 1 = as uniform
     - `uniformity_from_text`, `uniformity_from_image`: (key) evenness over that side's queries, 1 = perfectly even
 
@@ -59,7 +62,7 @@ class Recording:
         self.dataset = dataset
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        """The quantity with this name.
+        """The quantity with this name, with the axes and labels that the class describes.
 
         Raises:
             QuantityMissingError: it was not kept, the model has none, or there is no such quantity.
@@ -114,6 +117,9 @@ class Recording:
                 the two text-image directions; queries and keys keep all, since their rows sum to 1 as a whole.
             blocks: numbers of the blocks to keep, in this order.
 
+        Returns:
+            The recording; the axes that are narrowed keep their labels.
+
         Raises:
             UnknownWordError: the prompt has no such word.
             QuantityMissingError: a block was not recorded.
@@ -123,7 +129,7 @@ class Recording:
         if words is not None:
             dataset = dataset.isel(token=self._places_of([words] if isinstance(words, str) else list(words)))
         if blocks is not None:
-            wanted = [blocks] if isinstance(blocks, int) else list(blocks)
+            wanted = [int(number) for number in (blocks if isinstance(blocks, Iterable) else [blocks])]
             recorded = [int(number) for number in dataset["block"].values]
             missing = [number for number in wanted if number not in recorded]
             if missing:
@@ -134,8 +140,15 @@ class Recording:
     def save(self, path: str | Path) -> Path:
         """Write a zarr folder, all or nothing. See :func:`refam_analysis.load_recording`.
 
+        Args:
+            path: of the folder, which is made with those above it.
+
+        Returns:
+            The path.
+
         Raises:
             RecordingExistsError: something is at the path already.
+            NotWrittenError: the system refused; nothing is left behind.
         """
         return storage.save_dataset(self.dataset, path)
 

@@ -111,8 +111,10 @@ def noise_levels(noise_level: float | Sequence[float], steps: int) -> tuple[floa
 
     >>> noise_levels(0.8, 2), noise_levels([0.2, 0.7], 1)
     ((0.8, 0.4), (0.2, 0.7))
+    >>> noise_levels(np.float32(0.5), 1)
+    (0.5,)
     """
-    levels = [noise_level] if isinstance(noise_level, int | float) else list(noise_level)
+    levels = list(noise_level) if isinstance(noise_level, Iterable) else [noise_level]
     if not levels:
         raise BatchError(noise_levels=0)
     checked = [check_noise_level(float(level)) for level in levels]

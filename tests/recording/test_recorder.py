@@ -330,3 +330,16 @@ def test_wrong_arguments_are_refused(transformer: FluxTransformer2DModel, layout
         Recorder(transformer, layout, heads="all")
     with pytest.raises(RefamError, match=r"torch\.bfloat16"):
         Recorder(transformer, layout, dtype=torch.bfloat16)
+    with pytest.raises(RefamError, match="'turns'.*'batch', 'passes'"):
+        Recorder(transformer, layout, branch_order="turns")  # type: ignore[arg-type]
+    with pytest.raises(RefamError, match="at least one branch"):
+        Recorder(transformer, layout, branches=())
+
+
+def test_what_describes_items_is_given_for_each(
+    transformer: FluxTransformer2DModel, layout: TokenLayout, inputs: Inputs
+) -> None:
+    with torch.no_grad(), Recorder(transformer, layout, keep=["entropy"]) as recorder:
+        transformer(**inputs())
+    with pytest.raises(RefamError, match="attributes has 2 entries, but 1 are needed"):
+        recorder.recordings(attributes=[{}, {}])

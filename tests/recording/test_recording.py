@@ -80,6 +80,7 @@ def test_blocks_are_selected_by_number(recording: Recording) -> None:
     assert chosen["entropy"].block.values.tolist() == [3, 1]
     assert np.array_equal(chosen["entropy"].sel(block=3), recording["entropy"].isel(block=3))
     assert recording.select(blocks=2)["entropy"].dims[2] == "block"
+    assert recording.select(blocks=np.int64(2))["entropy"].block.values.tolist() == [2]  # type: ignore[arg-type]
     assert chosen.select(blocks=1)["entropy"].block_type.values.tolist() == ["double"]
 
 
