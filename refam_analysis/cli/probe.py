@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from refam_analysis.cli.options import ModelOption
+from refam_analysis.widgets.server_settings import DEFAULT_PORT
 
 
 def probe(
     model: ModelOption = "embedded",
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine reaches 127.0.0.1.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8866,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = DEFAULT_PORT,
     token: Annotated[
         str | None,
         typer.Option(help="What visitors' addresses must carry; a random one by default.", envvar="REFAM_PROBE_TOKEN"),

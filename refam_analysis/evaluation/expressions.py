@@ -20,7 +20,6 @@ from refam_analysis.prompts.places import places
 from refam_analysis.scenes import COLOURS, KINDS, MATERIALS, RICH_SHAPES, SIZES, Expression, Scene, SceneObject, Scenes
 from refam_analysis.segmentation.spatial_bias import spatial_bias
 
-PHRASE_SETS = ("main", "held_out")
 _GRID = 48
 _EXTREMES: dict[str, Callable[[SceneObject], float]] = {
     "largest": lambda item: item.radius,

@@ -75,7 +75,9 @@ def failure_causes(
         _row(i, item, place, float(iou), float(best), failed_below, near)
         for i, (item, place, iou, best) in enumerate(zip(items, places, scores, known, strict=True))
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs["failed_below"] = failed_below
+    return table
 
 
 def cause_shares(causes: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -88,14 +90,16 @@ def cause_shares(causes: pd.DataFrame, *, confidence: float = 0.95, seed: int = 
 
     Returns:
         A row a cause, in the order of :data:`CAUSES`: ``cause``, ``share`` (of all scenes) with ``share_low`` and
-        ``share_high``, ``of_failures``, ``mended`` (share of its failures whose mask is right from the point deepest
-        inside the target; NaN where the cause never occurs), ``failures``, ``scenes``.
+        ``share_high``, ``of_failures``, ``mended`` (share of its failures whose mask is right, by the bar of
+        ``causes``, from the point deepest inside the target; NaN where the cause never occurs), ``failures`` and
+        ``scenes``.
     """
     hits = np.stack([causes["cause"] == cause for cause in CAUSES], axis=1).astype(float)
     by_scene = pd.DataFrame(hits).groupby(causes["scene"].to_numpy()).mean()
     low, high = bootstrap_interval(by_scene.to_numpy(), confidence=confidence, seed=seed)
     counts = hits.sum(axis=0)
-    right = (causes["known_point_iou"] >= FAILED_BELOW).to_numpy(dtype=float)
+    bar = causes.attrs.get("failed_below", FAILED_BELOW)
+    right = (causes["known_point_iou"] >= bar).to_numpy(dtype=float)
     table = pd.DataFrame({"cause": CAUSES, "share": by_scene.mean().to_numpy(), "share_low": low, "share_high": high})
     table["of_failures"] = counts / max(counts.sum(), 1.0)
     table["mended"] = np.where(counts > 0, (hits * right[:, None]).sum(axis=0) / np.maximum(counts, 1.0), np.nan)

@@ -33,7 +33,6 @@ Floats = NDArray[np.float64]
 NAME = "calibration"
 DETECTOR = "over scenes, against the bars"
 NAIVE = "keys permuted within rows"
-DETECTORS = (DETECTOR, NAIVE)
 
 ROLES = {"special": "</s>", "padding": "padding 1", "image": "image 0,0"}
 """What a sink is planted on, in turn, by kind."""

@@ -181,7 +181,7 @@ class Probe(anywidget.AnyWidget):
             The probe itself, so that ``probe.ask(...).wait()`` reads as a sentence.
 
         Raises:
-            NoAnswerError: there is nothing of that name.
+            NoAnswerError, ImageError: there is nothing of that name, or the image cannot be used.
         """
         if unknown := sorted(set(changes) - {*FIRST_CHOICES, *FIRST_VIEW}):
             known = ", ".join([*FIRST_CHOICES, *FIRST_VIEW])

@@ -34,11 +34,6 @@ class Run:
         """Have it end at its next check."""
         self._ended.set()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is to end."""
-        return self._ended.is_set()
-
     def check(self) -> None:
         """Go on, or not.
 

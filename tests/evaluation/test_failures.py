@@ -109,6 +109,12 @@ def test_shares_are_of_all_scenes_and_those_of_failures_sum_to_one() -> None:
     assert (shares["share_low"] <= shares["share"]).all() and (shares["share"] <= shares["share_high"]).all()
 
 
+def test_what_is_mended_is_told_by_the_bar_that_failures_were_told_by() -> None:
+    table = failure_causes([scene(0)], [CENTRES["ground"]], [0.1], Same(), failed_below=0.25)
+    table["known_point_iou"] = 0.4
+    assert cause_shares(table).set_index("cause")["mended"].max() == 1.0
+
+
 def test_what_never_fails_has_shares_of_zero() -> None:
     shares = cause_shares(causes_of(["target", "target"], [1.0, 0.8]))
     assert shares[["share", "of_failures", "failures"]].to_numpy().sum() == 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from refam_analysis.evaluation.published import published_rows
+from refam_analysis.evaluation.report.differences import what_differs
 from refam_analysis.evaluation.report.scores import MAIN_METRICS
 from refam_analysis.evaluation.runner.store import RunResults
 
@@ -103,8 +104,6 @@ def settings_as_text(runs: Sequence[RunResults]) -> str:
     Args:
         runs: from ``load_results``.
     """
-    from refam_analysis.evaluation.report.differences import what_differs
-
     lines = []
     for run in runs[1:]:
         differ = what_differs(runs[0], run)
