@@ -118,10 +118,10 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
     """The card of one of the transformers that ship.
 
     Args:
-        results: by name: grounding, generation, settings, learning.
+        results: by name: grounding, settings, learning; and generation, where drawing was measured.
         model: its name, as :func:`refam_analysis.load_model` takes it.
     """
-    grounding, generation, learning = (results[name] for name in (GROUNDING, GENERATION, LEARNING))
+    grounding, learning = results[GROUNDING], results[LEARNING]
     ratio = logged_numbers(learning["log"], "autoencoder").get("psnr")
     rebuilt = [f"Peak signal-to-noise ratio of rebuilt held-out pictures: {ratio:.1f} dB."] if ratio else []
     return _card(
@@ -138,10 +138,8 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
             "## Grounding",
             _grounding_text(grounding, results[SETTINGS]),
             _grounding_table(grounding["summary"]),
-            "## Drawing",
-            _drawing_text(generation),
-            _table(generation["summary"], {"measure": "", "pictures": "pictures"}, ["share"]),
-            _made(grounding, generation),
+            *(_drawing(results[GENERATION]) if GENERATION in results else []),
+            _made(*(results[name] for name in (GROUNDING, GENERATION) if name in results)),
             _DIT_LIMITS.format(blocks=_blocks(learning)),
         ],
     )
@@ -245,6 +243,11 @@ def _grounding_table(summary: pd.DataFrame) -> str:
     return _table(summary, columns, ["target", "likelier_distractor"])
 
 
+def _drawing(generation: Result) -> list[str]:
+    table = _table(generation["summary"], {"measure": "", "pictures": "pictures"}, ["share"])
+    return ["## Drawing", _drawing_text(generation), table]
+
+
 def _drawing_text(generation: Result) -> str:
     configuration = generation.provenance.configuration
     return _wrapped(
@@ -298,7 +301,7 @@ def main(
     cards = {}
     for model, folder in EMBEDDED_MODELS.items():
         place = results if model == "embedded" else results / model
-        names = (SETTINGS, GROUNDING, GENERATION, LEARNING, *([SEGMENTER] if model == "embedded" else []))
+        names = (SETTINGS, GROUNDING, LEARNING, *((GENERATION, SEGMENTER) if model == "embedded" else ()))
         loaded = {name: load_result(name, results=place, weights=weights) for name in names}
         cards[folder] = transformer_card(loaded, model)
         if SEGMENTER in loaded:
