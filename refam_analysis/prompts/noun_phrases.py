@@ -7,8 +7,9 @@ dependency parse, `ruled` by the order of the words alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from refam_analysis.errors import RefamError
 from refam_analysis.prompts import parsed, ruled
 from refam_analysis.prompts.magnets import make_prompt
 
@@ -70,6 +71,7 @@ def noun_phrase(expression: str, *, parser: Parser = "auto") -> NounPhrase:
 
     Raises:
         EmptyExpressionError: the expression has no visible character.
+        RefamError: there is no such parser.
         NoSpacyError: ``spacy`` was asked for, and it or its English model is not installed.
 
     Source: the switch NP of RefAM's ablation. The paper does not define it further; this definition is ours.
@@ -77,6 +79,8 @@ def noun_phrase(expression: str, *, parser: Parser = "auto") -> NounPhrase:
     >>> noun_phrase("the man in the red shirt on the left", parser="rules")
     NounPhrase(text='the man in the red shirt', head='man', words=(0, 1, 2, 3, 4, 5), source='rules')
     """
+    if parser not in get_args(Parser):
+        raise RefamError(f"parser is {parser!r}. Choose one of {', '.join(map(repr, get_args(Parser)))}.")
     source: Source = parser if parser != "auto" else "spacy" if parsed.is_installed() else "rules"
     prompt = make_prompt(expression)
     kept, head = (parsed if source == "spacy" else ruled).kept_words(prompt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refam_analysis.scenes.expressions import PLACES, RELATIONS, Look, _superlative
+from refam_analysis.scenes.expressions import PLACES, RELATIONS, Look, expressions
 from refam_analysis.scenes.scene import Scene, SceneObject
 
 _OPENINGS = ("", "", "", "", "there is ", "a picture of ", "an image with ", "we see ", "this is ")
@@ -64,7 +64,7 @@ def _phrase(item: SceneObject, rng: np.random.Generator, article: str) -> str:
 def _comparison(scene: Scene, rng: np.random.Generator) -> str:
     """A relation or a superlative, where the scene has one; otherwise nothing."""
     if rng.random() < 0.3:
-        offers = list(_superlative(scene))
+        offers = expressions(scene, "superlative")
         return offers[int(rng.integers(len(offers)))].text if offers else ""
     if len(scene.objects) < 2:
         return ""

@@ -8,13 +8,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from refam_analysis.scenes.expressions import KINDS, Expression, ExpressionKind, expressions, rivals
+from refam_analysis.scenes.expressions import FEWEST_OBJECTS, KINDS, Expression, ExpressionKind, expressions, rivals
 from refam_analysis.scenes.rendering import render
 from refam_analysis.scenes.sampling import SceneOptions, sample_scene
 from refam_analysis.scenes.scene import Scene
 
 Split = Literal["train", "validation", "test"]
-_SPLIT_SEED: dict[Split, int] = {"train": 11, "validation": 22, "test": 33}
+SPLIT_SEEDS: dict[Split, int] = {"train": 11, "validation": 22, "test": 33}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Scenes(Sequence[SceneSample]):
         kinds: the kinds of expression wanted. A scene that offers none of them is passed over and drawn anew.
         balanced: give each scene one expression, of the kinds in turn, so that every kind has an equal share.
 
+    Raises:
+        ValueError: the split or a kind is unknown, or no scene of these options can have such an expression.
+
     >>> sample = Scenes("test", length=4, balanced=True)[0]
     >>> sample.image.shape, sample.expressions[0].kind
     ((96, 96, 3), 'attribute')
@@ -68,6 +71,14 @@ class Scenes(Sequence[SceneSample]):
             raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(get_args(Split))}.")
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise ValueError(f"kinds={unknown} are unknown: choose among {', '.join(KINDS)}.")
+        needed = [FEWEST_OBJECTS[kind] for kind in kinds]
+        if balanced and not needed:
+            raise ValueError("balanced=True gives the kinds in turn: name at least one kind.")
+        if needed and (max if balanced else min)(needed) > options.objects[1]:
+            raise ValueError(
+                f"kinds={list(kinds)} need more than the {options.objects[1]} objects that options.objects allows: "
+                f"{', '.join(f'{kind} {number}' for kind, number in FEWEST_OBJECTS.items())}."
+            )
         self.split: Split = split
         self.size = size
         self.options = replace(options, held_out=split == "test")
@@ -95,7 +106,7 @@ class Scenes(Sequence[SceneSample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"Scene {index} does not exist: this split has {len(self)} scenes.")
         index %= len(self)
-        rng = np.random.default_rng([_SPLIT_SEED[self.split], index])
+        rng = np.random.default_rng([SPLIT_SEEDS[self.split], index])
         wanted = (self.kinds[index % len(self.kinds)],) if self.balanced else self.kinds
         while True:
             scene = sample_scene(rng, self.options)

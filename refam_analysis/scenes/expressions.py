@@ -7,7 +7,7 @@ one object; the tests check that against an evaluator of their own that reads no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, get_args
@@ -21,11 +21,18 @@ ExpressionKind = Literal["attribute", "location", "relation", "superlative"]
 KINDS: tuple[ExpressionKind, ...] = get_args(ExpressionKind)
 """Every kind of expression, in the order of tables."""
 
+FEWEST_OBJECTS: Mapping[str, int] = {"attribute": 1, "location": 2, "relation": 3, "superlative": 2}
+"""Fewest objects of a scene that can have an expression of a kind: place, comparison and relation need a rival, and a
+relation another object to stand beside."""
+
 NEAR_EDGE = 0.40
 """An object is on the left when its centre lies in the left 40 % of the picture; likewise for the other sides."""
 MIDDLE = (0.35, 0.65)
+"""An object is in the middle when both coordinates of its centre lie between these, in shares of the picture's side."""
 RELATION_GAP = 0.12
+"""Shares of the picture's side that two centres are apart at least, for one to be left of or above the other."""
 SIZE_RATIO = 1.2
+"""The largest object's radius is at least this many times that of the next; likewise the smallest's."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,6 @@ class Look:
             )
         )
 
-
-Test = Callable[[Scene, SceneObject], bool]
 
 PLACES: dict[str, Callable[[float, float], bool]] = {
     "on the left": lambda x, y: x < NEAR_EDGE,

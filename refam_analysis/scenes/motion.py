@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from refam_analysis.scenes.scene import Scene, SceneObject
+from refam_analysis.scenes.shapes import REACH
 
 MotionEvent = Literal["free", "crossed", "hidden", "leaving"]
 EVENTS: tuple[MotionEvent, ...] = get_args(MotionEvent)
@@ -23,8 +24,6 @@ HORIZON = 24
 """Frames within which the event happens, however long the clip is; in a longer one it may happen again."""
 
 _MARGIN = 0.02
-_REACH = 1.12
-"""Of a star, the widest shape, in units of its radius."""
 
 _COVERING = ("circle", "square")
 """Shapes that hide what is behind their middle."""
@@ -115,7 +114,7 @@ def _turned(position: float, low: float, high: float) -> tuple[float, float]:
 
 
 def _inside(item: SceneObject) -> Limits:
-    reach = _REACH * item.radius + _MARGIN
+    reach = REACH * item.radius + _MARGIN
     return Limits(x=(reach, 1 - reach), y=(reach, 1 - reach))
 
 
@@ -146,7 +145,7 @@ def _leaving(rng: np.random.Generator, item: SceneObject) -> tuple[SceneObject, 
     """Out by the nearest side and back inside, most of the way through the horizon."""
     distances = {(0, 0.0): item.x, (0, 1.0): 1 - item.x, (1, 0.0): item.y, (1, 1.0): 1 - item.y}
     axis, side = min(distances, key=lambda key: distances[key])
-    reach = _REACH * item.radius
+    reach = REACH * item.radius
     beyond = reach + rng.uniform(0.02, 0.08)
     way = distances[axis, side] + 2 * beyond + reach + _MARGIN
     pace = way / (rng.uniform(0.75, 0.9) * HORIZON)

@@ -6,7 +6,7 @@ these one could do without it, and one could not, which only a model that sees m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, cast, get_args
@@ -14,8 +14,8 @@ from typing import Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from refam_analysis.scenes.dataset import _SPLIT_SEED, Split
-from refam_analysis.scenes.expressions import ExpressionKind, expressions, looks
+from refam_analysis.scenes.dataset import SPLIT_SEEDS, Split
+from refam_analysis.scenes.expressions import FEWEST_OBJECTS, ExpressionKind, expressions, looks
 from refam_analysis.scenes.motion import EVENTS, HORIZON, MotionEvent, MovingScene, set_in_motion
 from refam_analysis.scenes.rendering import render, visible_masks
 from refam_analysis.scenes.sampling import SceneOptions, sample_scene
@@ -44,6 +44,10 @@ _ANYHOW: dict[str, Callable[[float, float], float]] = {
     "moving down": lambda dx, dy: dy,
 }
 """The same by the loosest reading: of a rival not even this may be so."""
+
+_FEWEST_OF_KIND: Mapping[str, int] = {**FEWEST_OBJECTS, "moving": 1, "direction": 2}
+_FEWEST_OF_EVENT: Mapping[str, int] = {"free": 1, "crossed": 2, "hidden": 2, "leaving": 1}
+"""Fewest objects of a scene that a kind of expression, and an event, can be found in."""
 
 _STRAIGHT = 6
 """Frames in which no object turns back where a direction of motion is named."""
@@ -144,6 +148,9 @@ class MovingScenes(Sequence[MovingSample]):
         kinds: of expressions.
         events: what happens to the targets.
 
+    Raises:
+        ValueError: a choice is unknown or empty, the clips are too short, or too few objects for a kind or an event.
+
     >>> clip = MovingScenes("test", length=24)[2]
     >>> clip.frames.shape, clip.event, clip.expression.kind
     ((24, 96, 96, 3), 'free', 'relation')
@@ -170,6 +177,13 @@ class MovingScenes(Sequence[MovingSample]):
                 raise ValueError(f"{name}={wrong} is no choice: choose among {', '.join(known)}.")
         if frames < HORIZON:
             raise ValueError(f"frames={frames} is too short for anything to happen: give at least {HORIZON}.")
+        most = options.scenes.objects[1]
+        for name, wanted, fewest in (("kinds", kinds, _FEWEST_OF_KIND), ("events", events, _FEWEST_OF_EVENT)):
+            if needing := [one for one in wanted if fewest[one] > most]:
+                raise ValueError(
+                    f"{name}={needing} cannot be with {most} objects: give options.scenes.objects of at least "
+                    f"{max(fewest[one] for one in needing)}."
+                )
         self.split: Split = split
         self.frames, self.size = frames, size
         self.options = replace(options, scenes=replace(options.scenes, held_out=split == "test"))
@@ -188,7 +202,7 @@ class MovingScenes(Sequence[MovingSample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"Clip {index} does not exist: this split has {len(self)} clips.")
         index %= len(self)
-        rng = np.random.default_rng([_SPLIT_SEED[self.split], 24, index])
+        rng = np.random.default_rng([SPLIT_SEEDS[self.split], 24, index])
         kind = self.kinds[index % len(self.kinds)]
         event = self.events[index // len(self.kinds) % len(self.events)]
         while True:

@@ -36,8 +36,8 @@ class Rendering(NamedTuple):
     masks: Tensor
 
     def pictures(self) -> NDArray[np.uint8]:
-        """The pictures as image files hold them: uint8 (scene, height, width, 3)."""
-        pixels: NDArray[np.uint8] = (self.images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+        """The pictures as image files hold them, wherever they were drawn: uint8 (scene, height, width, 3)."""
+        pixels: NDArray[np.uint8] = (self.images.permute(0, 2, 3, 1).cpu().numpy() * 255).round().astype(np.uint8)
         return pixels
 
 
@@ -51,6 +51,9 @@ def render(scenes: Sequence[Scene], *, size: int = 96, device: torch.device | st
 
     Returns:
         The pictures and the masks, on ``device``.
+
+    Raises:
+        ValueError: there is no scene.
 
     >>> scene = Scene((SceneObject("circle", "red", "large", 0.5, 0.5, 0.2),), "navy")
     >>> picture, masks = render([scene], size=32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refam_analysis.scenes.rich_vocabulary import MATERIALS, RICH_HELD_OUT, RICH_SHAPES, RICH_SIZES, TEXTURES
 from refam_analysis.scenes.scene import Scene, SceneObject
-from refam_analysis.scenes.shapes import SHAPE_DISTANCES
+from refam_analysis.scenes.shapes import REACH, SHAPE_DISTANCES
 from refam_analysis.scenes.vocabulary import COLOURS
 
 _MARGIN = 0.02
@@ -106,7 +106,7 @@ def _place_all(rng: np.random.Generator, looks: list[_Look], occlusion: float) -
 
 
 def _stand(rng: np.random.Generator, look: _Look, radius: float) -> SceneObject:
-    reach = 1.12 * radius + _MARGIN
+    reach = REACH * radius + _MARGIN
     colour, shape, size, material = look
     x, y = rng.uniform(reach, 1 - reach, size=2)
     return SceneObject(

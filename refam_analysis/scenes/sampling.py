@@ -10,6 +10,7 @@ import numpy as np
 
 from refam_analysis.scenes.rich_sampling import sample_rich_scene
 from refam_analysis.scenes.scene import Scene, SceneObject
+from refam_analysis.scenes.shapes import REACH
 from refam_analysis.scenes.vocabulary import BACKGROUNDS, COLOURS, HELD_OUT, SHAPES, SIZES
 
 Style = Literal["plain", "rich"]
@@ -126,7 +127,7 @@ def _place(
 ) -> SceneObject | None:
     """Find a free place for one more object, or None when the picture is too crowded."""
     radius = float(rng.uniform(*SIZES[size]))
-    reach = 1.12 * radius + _MARGIN
+    reach = REACH * radius + _MARGIN
     may_overlap = rng.random() < occlusion
     for _ in range(_TRIES):
         x, y = rng.uniform(reach, 1 - reach, size=2)

@@ -13,12 +13,12 @@ class SceneObject:
     Positions and lengths are shares of the picture's side; x grows to the right, y grows downwards.
 
     Attributes:
-        shape: one of ``SHAPES``.
+        shape: one of ``SHAPES``; in a rich scene one of ``RICH_SHAPES``.
         colour: one of ``COLOURS``.
-        size: one of ``SIZES``.
+        size: a word, one of ``SIZES``; the length is ``radius``.
         x: centre, in [0, 1].
         y: centre, in [0, 1].
-        radius: of the circle that the shape is drawn into, up to a few per cent.
+        radius: of a circle of the shape's size; tips and corners reach up to a fifth of it beyond.
         rotation: in radians, clockwise.
         brightness: factor on the colour, about 1.
         stripes: contrast of the surface's stripes, 0 for none.

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from refam_analysis.scenes.scene import SceneObject
 
+REACH = 1.12
+"""How far a shape stretches to each side of its centre at most, in units of its radius: that of the star's tip."""
+
 
 def column(values: Sequence[float], like: Tensor) -> Tensor:
     """One number an item, shaped (item, 1, 1) to go with pictures."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refam_analysis.errors import RefamError
 from refam_analysis.prompts import EmptyExpressionError, NoSpacyError, NounPhrase, make_prompt, noun_phrase, parsed
 from refam_analysis.prompts.noun_phrases import Source
 from refam_analysis.prompts.ruled import tag_of
@@ -100,6 +101,11 @@ class TestWithoutSpacy:
 def test_an_empty_expression_is_refused(parser: str) -> None:
     with pytest.raises(EmptyExpressionError):
         noun_phrase("  ", parser=parser)
+
+
+def test_an_unknown_parser_is_refused() -> None:
+    with pytest.raises(RefamError, match="'spaCy'.*'auto', 'spacy', 'rules'"):
+        noun_phrase("the red circle", parser="spaCy")  # type: ignore[arg-type]
 
 
 def test_every_source_is_a_parser_that_can_be_asked_for() -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from refam_analysis.scenes import HELD_OUT, KINDS, SceneOptions, Scenes
-from refam_analysis.scenes.expressions import rivals
+from refam_analysis.scenes import HELD_OUT, KINDS, ExpressionKind, SceneOptions, Scenes, expressions
+from refam_analysis.scenes.expressions import FEWEST_OBJECTS, rivals
 
 HARD = SceneOptions(objects=(3, 3), shared_attribute=True)
 
@@ -63,12 +63,24 @@ def test_masks_belong_to_the_objects() -> None:
     [
         ({"split": "dev"}, "unknown: choose one of train"),
         ({"kinds": ["colour"]}, "unknown: choose among attribute"),
+        ({"kinds": (), "balanced": True}, "at least one kind"),
+        ({"kinds": ["relation"], "options": SceneOptions(objects=(1, 2))}, "the 2 objects .* relation 3"),
+        ({"balanced": True, "options": SceneOptions(objects=(2, 2))}, "the 2 objects .* relation 3"),
     ],
-    ids=["split", "kind"],
+    ids=["split", "kind", "no-kind", "too-few-objects", "too-few-for-one-kind"],
 )
-def test_unknown_choices_are_refused(change: dict[str, object], message: str) -> None:
+def test_choices_that_no_scene_fits_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Scenes(**({"split": "test"} | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_found_among_the_fewest_objects_and_not_among_fewer(kind: ExpressionKind) -> None:
+    fewest = FEWEST_OBJECTS[kind]
+    Scenes("test", length=2, options=SceneOptions(objects=(fewest, fewest)), kinds=[kind]).draw(0)
+    for number in range(1, fewest):
+        fewer = Scenes("test", length=20, options=SceneOptions(objects=(number, number)), kinds=())
+        assert not any(expressions(fewer.draw(i)[0], kind) for i in range(20))
 
 
 @pytest.mark.parametrize("index", [5, -6])

@@ -13,11 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refam_analysis.prompts.places import places
-from refam_analysis.scenes import HELD_OUT, MOVING_KINDS, MovingSample, MovingScenes, Scenes
+from refam_analysis.scenes import (
+    HELD_OUT,
+    MOVING_KINDS,
+    MovingOptions,
+    MovingSample,
+    MovingScenes,
+    SceneOptions,
+    Scenes,
+)
 from refam_analysis.scenes.motion import EVENTS, Limits
 from refam_analysis.scenes.rendering import render, visible_masks
 from refam_analysis.scenes.scene import SceneObject
 
+PAIRS, ALONE = (MovingOptions(SceneOptions(objects=(number, number))) for number in (2, 1))
 CLIPS = [MovingScenes("test", length=48)[i] for i in range(48)]
 WAYS = {"to the left": (-1, 0), "to the right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
@@ -154,8 +163,10 @@ def test_turning_back_is_what_single_steps_give(start: float, velocity: float, t
         ({"kinds": ["colour"]}, "kinds=.*choose among attribute"),
         ({"events": []}, "events=none.*choose among free"),
         ({"frames": 10}, "at least 24"),
+        ({"options": PAIRS}, r"kinds=\['relation'\] cannot be with 2 objects: .* at least 3"),
+        ({"options": ALONE, "kinds": ["moving"]}, r"events=\['crossed', 'hidden'\] cannot be with 1 objects"),
     ],
-    ids=["split", "kind", "no-event", "short"],
+    ids=["split", "kind", "no-event", "short", "too-few-for-a-kind", "too-few-for-an-event"],
 )
 def test_unknown_choices_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
