@@ -1,6 +1,7 @@
 """Files and folders that are there whole or not at all, whenever the process is killed, and that tell when damaged.
 
 What is written here carries a checksum where its format has none, so that a turned bit is an error and no number.
+All that writes raises :class:`NotWrittenError` where the system refuses.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def write_json(path: Path, entries: Mapping[str, Any], *, indent: int | None = 2
     Args:
         path: of the file, which is replaced.
         entries: what JSON takes.
-        indent: of the text.
+        indent: spaces a level; None for one line.
     """
     sealed = _sealed(entries)
     with written_whole(path) as place:
@@ -249,6 +250,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises:
         DamagedFileError: it is not what was written.
+        FileNotFoundError: it is not there.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -271,8 +273,8 @@ def kept_table(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """A table read from a file if that is there and whole, otherwise made and written.
 
     Args:
-        path: of the file.
-        make: the table.
+        path: of the file, in a folder that is made where it is not there.
+        make: the table; called where the file is not there, or damaged.
     """
     try:
         return read_table(path)

@@ -1,7 +1,7 @@
 """What can be kept of an attention, as data: names, axes, and which rows and columns each one needs.
 
-The words are the design's: rows are queries, columns are keys, sides are ``text`` and ``image``. How a quantity is
-computed is in `reductions`, how it is stored in `recording`.
+Rows are queries, columns are keys, sides are ``text`` and ``image``. How a quantity is computed is in `reductions`,
+which axes it has in `labels`, how it is stored in `storage`.
 """
 
 from __future__ import annotations
