@@ -48,7 +48,8 @@ class NoResultError(RefamError, FileNotFoundError):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(
             f"There is no result {name!r} in {folder}. Results come with a checkout of the repository, not with the "
-            f"installed package; `refam experiment {name}` makes this one, or the benchmark that it is named after."
+            f"installed package. An experiment's is made by `refam experiment {name}`, a ledger of claims by "
+            "`refam claims --out`, and what was timed by the benchmark of that name."
         )
 
 
