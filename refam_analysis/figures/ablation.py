@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from refam_analysis.figures.parts import interval_reach
 from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, Look, only_value, sample_size, statement
 
 _LABELS = {
@@ -128,8 +129,8 @@ def _rows_of_dots(axes: Axes, table: pd.DataFrame, by: str, looks: dict[str, Loo
 
 def _dots(axes: Axes, table: pd.DataFrame, places: np.ndarray, look: Look, *, label: str, filled: bool) -> None:
     middle = table["change"].to_numpy(dtype=float)
-    ends = [middle - table["change_low"].to_numpy(dtype=float), table["change_high"].to_numpy(dtype=float) - middle]
+    reach = interval_reach(middle, table["change_low"], table["change_high"])
     axes.errorbar(
-        middle, places, xerr=np.nan_to_num(np.maximum(np.stack(ends), 0.0)), fmt=look.marker, color=look.colour,
-        ecolor=INK, capsize=2.5, linewidth=1.0, markerfacecolor=look.colour if filled else "none", label=label,
+        middle, places, xerr=reach, fmt=look.marker, color=look.colour, ecolor=INK, capsize=2.5, linewidth=1.0,
+        markerfacecolor=look.colour if filled else "none", label=label,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from refam_analysis.figures.parts import banded_curve
 from refam_analysis.figures.pictures import heat_over
 from refam_analysis.figures.style import (
     FAINT,
@@ -160,9 +161,7 @@ def values_against(axes: Axes, table: pd.DataFrame, x: str, by: str, *, labels: 
     spare = iter(SERIES_LOOKS)
     for name, curve in table.groupby(by, sort=False):
         look = {**KIND_LOOKS, **SIDE_LOOKS}.get(str(name)) or next(spare, SERIES_LOOKS[-1])
-        axes.plot(curve[x], curve["value"], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None),
-                  label=str(name))  # fmt: skip
-        axes.fill_between(curve[x], curve["low"], curve["high"], color=look.colour, alpha=0.2, linewidth=0)
+        banded_curve(axes, curve, x, look, str(name))
     axes.set_xticks(sorted(set(table[x])))
     axes.set_xlabel(f"{labels[0]}\n{statement(table)}")
     axes.set_ylabel(labels[1])

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from refam_analysis.figures.parts import interval_reach
 from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, only_value
 
 _MEASURED, _PUBLISHED = SERIES_LOOKS[0], SERIES_LOOKS[1]
@@ -123,10 +124,9 @@ def run_differences(axes: Axes, table: pd.DataFrame, *, metric: str | None = Non
 
 def _dots(axes: Axes, rows: pd.DataFrame, places: NDArray[np.number]) -> None:
     value, low, high = (100 * rows[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
-    reach = np.nan_to_num(np.maximum(np.stack([value - low, high - value]), 0.0))
     axes.errorbar(
-        value, places, xerr=reach, fmt=_MEASURED.marker, color=_MEASURED.colour, ecolor=INK, capsize=3,
-        linewidth=1.0, label="measured",
+        value, places, xerr=interval_reach(value, low, high), fmt=_MEASURED.marker, color=_MEASURED.colour,
+        ecolor=INK, capsize=3, linewidth=1.0, label="measured",
     )  # fmt: skip
 
 

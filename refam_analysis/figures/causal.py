@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, Look, statement
+from refam_analysis.figures.parts import interval_reach
+from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, Look, only_value, statement
 
 _SINKS, _RANDOM = KIND_LOOKS["content"], KIND_LOOKS["magnet"]
 _PATHS = {
@@ -49,7 +50,7 @@ def sinks_against_random(axes: Axes, summary: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has several measures.
     """
-    measure = _one_measure(summary)
+    measure = only_value(summary, "measure")
     places = _places(summary)
     values = {name: summary[name].to_numpy(dtype=float) for name in ("sink", "random")}
     axes.vlines(places, values["sink"], values["random"], color=FAINT, linewidth=0.8, zorder=1)
@@ -75,7 +76,7 @@ def sink_minus_random(axes: Axes, summary: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has several measures.
     """
-    measure = _one_measure(summary)
+    measure = only_value(summary, "measure")
     places = _places(summary)
     _dots(axes, places, summary, "difference", _SINKS, label="sinks minus random tokens", filled=True)
     told = (summary["q"] <= 0.05).to_numpy()
@@ -91,10 +92,10 @@ def _dots(
     axes: Axes, places: np.ndarray, table: pd.DataFrame, name: str, look: Look, *, label: str, filled: bool
 ) -> None:
     middle = table[name].to_numpy(dtype=float)
-    ends = [middle - table[f"{name}_low"].to_numpy(dtype=float), table[f"{name}_high"].to_numpy(dtype=float) - middle]
+    reach = interval_reach(middle, table[f"{name}_low"], table[f"{name}_high"])
     axes.errorbar(
-        places, middle, yerr=np.nan_to_num(np.maximum(np.stack(ends), 0.0)), fmt=look.marker, color=look.colour,
-        ecolor=INK, capsize=2.5, linewidth=1.0, markerfacecolor=look.colour if filled else "none", label=label,
+        places, middle, yerr=reach, fmt=look.marker, color=look.colour, ecolor=INK, capsize=2.5, linewidth=1.0,
+        markerfacecolor=look.colour if filled else "none", label=label,
     )  # fmt: skip
 
 
@@ -121,13 +122,3 @@ def _labels(summary: pd.DataFrame) -> Iterator[str]:
         for place, number in enumerate(rows["number"]):
             middle = place == (len(rows) - 1) // 2
             yield f"{number}\n{_PATHS.get(str(path), path)}" if middle else str(number)
-
-
-def _one_measure(summary: pd.DataFrame) -> str:
-    names = list(summary["measure"].unique())
-    if len(names) != 1:
-        raise ValueError(
-            f"The table has the measures {', '.join(names)}; a figure shows one: choose it with "
-            "summary[summary['measure'] == 'prediction']."
-        )
-    return str(names[0])

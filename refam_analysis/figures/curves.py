@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
+from refam_analysis.figures.parts import banded_curve, block_axis, interval_reach
 from refam_analysis.figures.style import (
     FAINT,
     INK,
     KIND_LOOKS,
     SERIES_LOOKS,
     SIDE_LOOKS,
-    Look,
     label_lines,
+    only_side,
     sample_size,
     statement,
 )
@@ -45,11 +46,11 @@ def entropy_by_block(
     """
     rows = table[table["measure"] == measure]
     for side, curve in rows.groupby("from_queries", sort=False):
-        _band(axes, curve, "block", SIDE_LOOKS[str(side)], f"{side} queries")
+        banded_curve(axes, curve, "block", SIDE_LOOKS[str(side)], f"{side} queries")
     if measure == "normalised":
         axes.axhline(1.0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_ylabel(_ENTROPY_UNITS[measure])
-    return _block_axis(axes, table)
+    return block_axis(axes, statement(table), columns=2)
 
 
 def localisation_by_block(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -64,9 +65,9 @@ def localisation_by_block(axes: Axes, table: pd.DataFrame) -> Axes:
         ``axes``.
     """
     for look, (measure, curve) in zip(SERIES_LOOKS, table.groupby("measure", sort=False), strict=False):
-        _band(axes, curve, "block", look, str(measure).replace("_", " "))
+        banded_curve(axes, curve, "block", look, str(measure).replace("_", " "))
     axes.set_ylabel("content map against the mask (0 to 1)")
-    return _block_axis(axes, table)
+    return block_axis(axes, statement(table), columns=2)
 
 
 def mass_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -82,12 +83,12 @@ def mass_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has both query sides.
     """
-    side = _one_side(table)
+    side = only_side(table)
     for kind in [kind for kind in KIND_LOOKS if kind in set(table["kind"])]:
-        _band(axes, table[table["kind"] == kind], "block", KIND_LOOKS[kind], kind)
+        banded_curve(axes, table[table["kind"] == kind], "block", KIND_LOOKS[kind], kind)
     axes.set_ylabel(f"share of the mass of {side} queries")
     axes.set_ylim(bottom=0.0)
-    return _block_axis(axes, table)
+    return block_axis(axes, statement(table), columns=2)
 
 
 def mass_change_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -103,13 +104,13 @@ def mass_change_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has both query sides.
     """
-    side = _one_side(table)
+    side = only_side(table)
     for kind in [kind for kind in KIND_LOOKS if kind in set(table["kind"])]:
         rows = table[table["kind"] == kind].rename(columns={"change": "value"})
-        _band(axes, rows, "block", KIND_LOOKS[kind], kind)
+        banded_curve(axes, rows, "block", KIND_LOOKS[kind], kind)
     axes.axhline(0.0, color=INK, linewidth=0.8, zorder=0)
     axes.set_ylabel(f"change of the share of mass of {side} queries\n(with magnets - without)")
-    return _block_axis(axes, table)
+    return block_axis(axes, statement(table), columns=2)
 
 
 def sink_map(axes: Axes, sinks: pd.DataFrame) -> Axes:
@@ -210,10 +211,9 @@ def point_accuracy_by(axes: Axes, table: pd.DataFrame, *, by: str, chance: float
     [0.8, 0.3]
     """
     places = np.arange(len(table))
-    value = table["value"].to_numpy(dtype=float)
-    reach = np.stack([value - table["low"].to_numpy(dtype=float), table["high"].to_numpy(dtype=float) - value])
+    value, reach = table["value"].to_numpy(dtype=float), interval_reach(table["value"], table["low"], table["high"])
     axes.bar(places, value, width=0.6, color=SERIES_LOOKS[0].colour)
-    axes.errorbar(places, value, yerr=np.nan_to_num(np.maximum(reach, 0.0)), fmt="none", ecolor=INK, capsize=3)
+    axes.errorbar(places, value, yerr=reach, fmt="none", ecolor=INK, capsize=3)
     axes.set_xticks(places, [f"{name}\nn = {n}" for name, n in zip(table[by], table["scenes"], strict=True)])
     if chance is not None:
         axes.axhline(chance, color=INK, linewidth=1.0, linestyle=":", label=f"random point: {chance:.2f}")
@@ -222,36 +222,6 @@ def point_accuracy_by(axes: Axes, table: pd.DataFrame, *, by: str, chance: float
     axes.set_xlabel(by.replace("_", " "))
     axes.set_ylabel("point accuracy (share of scenes)")
     axes.grid(axis="y")
-    return axes
-
-
-def _one_side(table: pd.DataFrame) -> str:
-    sides = list(table["from_queries"].unique())
-    if len(sides) != 1:
-        raise ValueError(
-            f"The table has the queries of {' and '.join(sides)}; a figure shows one query side: choose it with "
-            "table[table['from_queries'] == 'image']."
-        )
-    return str(sides[0])
-
-
-def _band(axes: Axes, curve: pd.DataFrame, x: str, look: Look, label: str) -> None:
-    axes.plot(
-        curve[x],
-        curve["value"],
-        color=look.colour,
-        marker=look.marker,
-        dashes=look.dashes or (None, None),
-        label=label,
-    )
-    axes.fill_between(curve[x], curve["low"], curve["high"], color=look.colour, alpha=0.2, linewidth=0)
-
-
-def _block_axis(axes: Axes, table: pd.DataFrame) -> Axes:
-    axes.set_xlabel(f"block\n{statement(table)}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend(ncols=2)
     return axes
 
 

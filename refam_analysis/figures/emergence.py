@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
+from refam_analysis.figures.parts import banded_curve, block_axis, interval_reach
 from refam_analysis.figures.pictures import heat_over
 from refam_analysis.figures.style import FAINT, HEAT_COLOURS, PAPER, SERIES_LOOKS, label_lines, statement
 
@@ -50,7 +51,7 @@ def phrases_by_block(axes: Axes, table: pd.DataFrame) -> Axes:
     left_out = int(table["left_out"].max())
     note = f"\nleft out, since they can be grouped in one way only: {left_out}" if left_out else ""
     axes.set_ylabel("attention within the phrase\n(share of that to other words)")
-    return _block_axis(axes, statement(table) + note)
+    return block_axis(axes, statement(table) + note)
 
 
 def by_block_and_noise_level(
@@ -79,13 +80,9 @@ def by_block_and_noise_level(
         )
     for place, (_, curve) in enumerate(table.groupby("step")):
         look = SERIES_LOOKS[place if levels is None else list(levels).index(curve["noise_level"].iloc[0])]
-        axes.plot(
-            curve["block"], curve["value"], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None),
-            label=f"noise level {curve['noise_level'].iloc[0]:g}",
-        )  # fmt: skip
-        axes.fill_between(curve["block"], curve["low"], curve["high"], color=look.colour, alpha=0.2, linewidth=0)
+        banded_curve(axes, curve, "block", look, f"noise level {curve['noise_level'].iloc[0]:g}")
     axes.set_ylabel(label)
-    return _block_axis(axes, statement(table))
+    return block_axis(axes, statement(table))
 
 
 def phrase_matrix(axes: Axes, attention: xr.DataArray, phrases: Sequence[Sequence[str]]) -> Axes:
@@ -169,9 +166,10 @@ def sinks_against_semantics(axes: Axes, table: pd.DataFrame) -> Axes:
     sinks, sharp = (table[table["measure"] == name].set_index("block") for name in ("sink_strength", "sharpness"))
     look = SERIES_LOOKS[0]
     axes.plot(sinks["value"], sharp["value"], color=FAINT, linewidth=1.0, zorder=1)
+    across, up = (interval_reach(curve["value"], curve["low"], curve["high"]) for curve in (sinks, sharp))
     axes.errorbar(
-        sinks["value"], sharp["value"], xerr=_reach(sinks), yerr=_reach(sharp), fmt=look.marker, color=look.colour,
-        ecolor=FAINT, elinewidth=1.0, linewidth=1.0, zorder=2,
+        sinks["value"], sharp["value"], xerr=across, yerr=up, fmt=look.marker, color=look.colour, ecolor=FAINT,
+        elinewidth=1.0, linewidth=1.0, zorder=2,
     )  # fmt: skip
     for block in sinks.index:
         place = (sinks.loc[block, "value"], sharp.loc[block, "value"])
@@ -185,19 +183,4 @@ def sinks_against_semantics(axes: Axes, table: pd.DataFrame) -> Axes:
     axes.set_xlabel(f"strongest sink of the block (times the median, log scale)\nnumbers: blocks; {statement(table)}")
     axes.set_ylabel(f"content maps: {table.attrs.get('sharpness', 'sharpness')}")
     axes.grid()
-    return axes
-
-
-def _reach(curve: pd.DataFrame) -> NDArray[np.float64]:
-    """(2, rows): how far the interval reaches below and above; 0 where there is none."""
-    value = curve["value"].to_numpy(dtype=float)
-    ends = [value - curve["low"].to_numpy(dtype=float), curve["high"].to_numpy(dtype=float) - value]
-    return np.nan_to_num(np.maximum(np.stack(ends), 0.0))
-
-
-def _block_axis(axes: Axes, note: str) -> Axes:
-    axes.set_xlabel(f"block\n{note}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend()
     return axes

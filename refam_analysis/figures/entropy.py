@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, SIDE_LOOKS, statement
+from refam_analysis.figures.parts import banded_curve, block_axis, interval_reach
+from refam_analysis.figures.style import FAINT, INK, SERIES_LOOKS, SIDE_LOOKS, only_side, statement
 
 if TYPE_CHECKING:
     from refam_analysis.analysis.change_point import ChangePoint
@@ -56,17 +55,13 @@ def entropy_by_direction(
         curve = rows[rows["direction"] == name]
         if curve.empty:
             continue
-        axes.plot(
-            curve["block"], curve["value"], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None),
-            label=name,
-        )  # fmt: skip
-        axes.fill_between(curve["block"], curve["low"], curve["high"], color=look.colour, alpha=0.2, linewidth=0)
+        banded_curve(axes, curve, "block", look, name)
     if measure == "normalised":
         axes.axhline(1.0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
     if change is not None:
         _shade(axes, change)
     axes.set_ylabel(_UNITS[measure])
-    return _block_axis(axes, statement(rows))
+    return block_axis(axes, statement(rows))
 
 
 def head_spread(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -82,27 +77,21 @@ def head_spread(axes: Axes, table: pd.DataFrame) -> Axes:
     Raises:
         ValueError: the table has both query sides.
     """
-    sides = table["from_queries"].unique()
-    if len(sides) != 1:
-        raise ValueError(
-            f"The table has the queries of {' and '.join(sides)}; a figure shows one query side: choose it with "
-            "table[table['from_queries'] == 'image']."
-        )
-    look = SIDE_LOOKS[str(sides[0])]
+    side = only_side(table)
+    look = SIDE_LOOKS[side]
     rows = {name: part.set_index("block") for name, part in table.groupby("statistic")}
     for label, (lower, upper, alpha) in _BANDS.items():
         low, high = rows[lower]["value"], rows[upper]["value"]
         axes.fill_between(low.index, low, high, color=look.colour, alpha=alpha, linewidth=0, label=label)
     median = rows["median"]
-    ends = np.stack([median["value"] - median["low"], median["high"] - median["value"]])
-    reach = np.nan_to_num(np.maximum(ends, 0.0))
+    reach = interval_reach(median["value"], median["low"], median["high"])
     axes.errorbar(
         median.index, median["value"], yerr=reach, color=INK, marker=look.marker, linewidth=1.2, elinewidth=1.0,
         capsize=2.5, label="median head",
     )  # fmt: skip
     axes.axhline(1.0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_ylabel(f"row entropy of {sides[0]} queries\n/ log(number of keys)")
-    return _block_axis(axes, statement(table))
+    axes.set_ylabel(f"row entropy of {side} queries\n/ log(number of keys)")
+    return block_axis(axes, statement(table))
 
 
 def _shade(axes: Axes, change: ChangePoint) -> None:
@@ -113,11 +102,3 @@ def _shade(axes: Axes, change: ChangePoint) -> None:
         interval = f" [{change.low}, {change.high}]"
     label = f"change point: block {change.block}{interval}"
     axes.axvline(change.block - 0.5, color=INK, linewidth=1.0, linestyle="--", zorder=1, label=label)
-
-
-def _block_axis(axes: Axes, note: str) -> Axes:
-    axes.set_xlabel(f"block\n{note}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend()
-    return axes

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from refam_analysis.figures.parts import interval_reach
 from refam_analysis.figures.style import INK, SERIES_LOOKS, statement
 
 
@@ -31,8 +32,7 @@ def value_intervals(
     """
     places = np.arange(len(table))
     middle = table[value].to_numpy(dtype=float)
-    ends = [middle - table[f"{value}_low"].to_numpy(dtype=float), table[f"{value}_high"].to_numpy(dtype=float) - middle]
-    reach = np.nan_to_num(np.maximum(np.stack(ends), 0.0))
+    reach = interval_reach(middle, table[f"{value}_low"], table[f"{value}_high"])
     look = SERIES_LOOKS[0]
     axes.errorbar(middle, places, xerr=reach, fmt=look.marker, color=look.colour, ecolor=INK, capsize=3, linewidth=1.0)
     axes.set_yticks(places, [str(name) for name in table[by]])

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from refam_analysis.figures.intervals import value_intervals
+from refam_analysis.figures.parts import banded_curve
 from refam_analysis.figures.style import (
     FAINT,
     HEAT_COLOURS,
@@ -149,14 +150,8 @@ def dose_response(axes: Axes, summary: pd.DataFrame) -> Axes:
     if len(series) > len(SERIES_LOOKS):
         raise ValueError(f"The table has {len(series)} series; a figure tells {len(SERIES_LOOKS)} apart: choose some.")
     for look, name in zip(SERIES_LOOKS, series, strict=False):
-        curve = summary[summary["series"] == name]
-        axes.plot(
-            curve["number"], curve["change"], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None),
-            label=name,
-        )  # fmt: skip
-        axes.fill_between(
-            curve["number"], curve["change_low"], curve["change_high"], color=look.colour, alpha=0.2, linewidth=0
-        )
+        curve = summary.loc[summary["series"] == name, ["number", "change", "change_low", "change_high"]]
+        banded_curve(axes, curve.set_axis(["number", "value", "low", "high"], axis=1), "number", look, name)
     axes.axhline(0.0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_ylabel(f"change of\n{MEASURE_LABELS.get(measure, measure)}")
     axes.set_xlabel(f"words appended\n{statement(summary)}")

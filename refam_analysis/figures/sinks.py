@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS, Look, sample_size, statement
+from refam_analysis.figures.parts import banded_curve, block_axis
+from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS, Look, only_value, sample_size, statement
 
 _TIMES = FuncFormatter(lambda value, _: f"{value:g}")
 _AGREEMENT = {
@@ -38,9 +39,7 @@ def received_from_both_sides(axes: Axes, sinks: pd.DataFrame, *, minimum_mass: f
     Raises:
         ValueError: several blocks.
     """
-    blocks = sinks["block"].unique()
-    if len(blocks) != 1:
-        raise ValueError(f"The table has {len(blocks)} blocks; this figure shows one: sinks[sinks['block'] == 0].")
+    block = only_value(sinks, "block")
     for kind in [kind for kind in reversed(KIND_LOOKS) if kind in set(sinks["kind"])]:
         rows, look = sinks[sinks["kind"] == kind], KIND_LOOKS[kind]
         axes.scatter(
@@ -55,7 +54,7 @@ def received_from_both_sides(axes: Axes, sinks: pd.DataFrame, *, minimum_mass: f
         line(minimum_mass, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
     corner = Rectangle((minimum_mass, minimum_mass), 1e9, 1e9, facecolor=SERIES_LOOKS[4].colour, alpha=0.12, zorder=0)
     axes.add_artist(corner)  # as an artist it leaves the limits to the keys
-    axes.set_title(f"block {blocks[0]}")
+    axes.set_title(f"block {block}")
     axes.set_xlabel(f"mass from text queries (uniform: 1)\n{sample_size(sinks['scenes'])}")
     axes.set_ylabel("mass from image queries (uniform: 1)")
     return axes
@@ -75,7 +74,7 @@ def sink_effects(axes: Axes, sinks: pd.DataFrame, roles: Sequence[str]) -> Axes:
     for role in roles:
         curve = sinks[sinks["role"] == role]
         look = KIND_LOOKS.get(str(curve["kind"].iloc[0]), KIND_LOOKS["other"])
-        _band(axes, curve, "block", look, role, value="effect")
+        banded_curve(axes, curve, "block", look, role, value="effect")
     bar = float(sinks.attrs["minimum_effect"])
     axes.axhline(bar, color=INK, linewidth=0.8, linestyle=":", label=f"minimum effect ({bar:g}x)")
     axes.set_yscale("log", base=2)
@@ -99,14 +98,10 @@ def entropy_by_kind(axes: Axes, table: pd.DataFrame) -> Axes:
         ``axes``.
     """
     for kind in [kind for kind in KIND_LOOKS if kind in set(table["kind"])]:
-        _band(axes, table[table["kind"] == kind], "block", KIND_LOOKS[kind], kind)
+        banded_curve(axes, table[table["kind"] == kind], "block", KIND_LOOKS[kind], kind)
     axes.axhline(1.0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_ylabel("row entropy / log(number of keys)")
-    axes.set_xlabel(f"block\n{statement(table)}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend(ncols=2)
-    return axes
+    return block_axis(axes, statement(table), columns=2)
 
 
 def key_importance(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -128,11 +123,7 @@ def key_importance(axes: Axes, table: pd.DataFrame) -> Axes:
         axes.scatter(rows["block"], rows["ratio"], s=28, marker=look.marker, color=look.colour, zorder=3, label=kind)
     _times_axis(axes)
     axes.set_ylabel("importance of the strongest key\n(times a random other key's)")
-    axes.set_xlabel(f"block\n{statement(table)}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend()
-    return axes
+    return block_axis(axes, statement(table))
 
 
 def sinks_over_steps(axes: Axes, table: pd.DataFrame) -> Axes:
@@ -149,7 +140,7 @@ def sinks_over_steps(axes: Axes, table: pd.DataFrame) -> Axes:
         ValueError: more blocks than there are looks to tell them apart.
     """
     for look, block in _looks(table["block"].unique(), "blocks"):
-        _band(axes, table[table["block"] == block], "noise_level", look, f"block {block}")
+        banded_curve(axes, table[table["block"] == block], "noise_level", look, f"block {block}")
     _times_axis(axes)
     axes.invert_xaxis()
     axes.set_ylabel("effect of the strongest key\n(times the reference)")
@@ -181,14 +172,10 @@ def sink_agreement(
     rows = table[table["measure"] == measure]
     pairs = list(dict.fromkeys(zip(rows["one"], rows["other"], strict=True)))
     for look, (one, other) in _looks(pairs, "pairs of runs"):
-        _band(axes, rows[(rows["one"] == one) & (rows["other"] == other)], "block", look, f"{one} and {other}")
+        banded_curve(axes, rows[(rows["one"] == one) & (rows["other"] == other)], "block", look, f"{one} and {other}")
     axes.set_ylabel(_AGREEMENT[measure])
-    axes.set_xlabel(f"block\n{statement(rows)}")
     axes.set_ylim(top=1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    axes.legend()
-    return axes
+    return block_axis(axes, statement(rows))
 
 
 def calibration_level(axes: Axes, level: pd.DataFrame, *, promised: float = 0.05) -> Axes:
@@ -205,7 +192,7 @@ def calibration_level(axes: Axes, level: pd.DataFrame, *, promised: float = 0.05
     Raises:
         ValueError: several detectors, or more patterns than there are looks.
     """
-    _one(level, "detector")
+    only_value(level, "detector")
     for place, (look, pattern) in enumerate(_looks(level["pattern"].unique(), "patterns")):
         _beside(axes, level[level["pattern"] == pattern], look, pattern, place)
     axes.axhline(promised, color=INK, linewidth=0.8, linestyle=":", label=f"promised: {promised:g}")
@@ -229,7 +216,7 @@ def calibration_power(axes: Axes, power: pd.DataFrame, *, what: Literal["found",
         ValueError: several detectors or kinds, or more strengths than there are looks.
     """
     for name in ("detector", "kind"):
-        _one(power, name)
+        only_value(power, name)
     columns = {"false_share": "value", "false_share_low": "low", "false_share_high": "high"}
     shown = power if what == "found" else power.drop(columns=list(columns.values())).rename(columns=columns)
     for place, (look, factor) in enumerate(_looks(power["factor"].unique(), "strengths")):
@@ -237,13 +224,6 @@ def calibration_power(axes: Axes, power: pd.DataFrame, *, what: Literal["found",
     names = {"found": "share of data sets\nin which the planted sink is found", "false": "share of false among called"}
     axes.set_ylabel(names[what])
     return _scenes_axis(axes, power)
-
-
-def _band(axes: Axes, curve: pd.DataFrame, x: str, look: Look, label: str, *, value: str = "value") -> None:
-    axes.plot(
-        curve[x], curve[value], color=look.colour, marker=look.marker, dashes=look.dashes or (None, None), label=label
-    )
-    axes.fill_between(curve[x], curve["low"], curve["high"], color=look.colour, alpha=0.2, linewidth=0)
 
 
 def _beside(axes: Axes, curve: pd.DataFrame, look: Look, label: str, place: int) -> None:
@@ -262,12 +242,6 @@ def _looks(groups: Iterable, called: str) -> list[tuple[Look, Any]]:
     if len(names) > len(SERIES_LOOKS):
         raise ValueError(f"The table has {len(names)} {called}; a figure tells {len(SERIES_LOOKS)} apart: choose some.")
     return list(zip(SERIES_LOOKS, names, strict=False))
-
-
-def _one(table: pd.DataFrame, column: str) -> None:
-    names = list(table[column].unique())
-    if len(names) != 1:
-        raise ValueError(f"The table has {len(names)} of {column!r}; this figure shows one: choose from {names}.")
 
 
 def _legend_above(axes: Axes, columns: int = 2) -> None:

@@ -143,6 +143,24 @@ def only_value(table: pd.DataFrame, column: str) -> str:
     return str(names[0])
 
 
+def only_side(table: pd.DataFrame) -> str:
+    """The one side, "text" or "image", whose queries a table is of.
+
+    Raises:
+        ValueError: the table has both.
+
+    >>> only_side(pd.DataFrame({"from_queries": ["text", "text"]}))
+    'text'
+    """
+    sides = list(table["from_queries"].unique())
+    if len(sides) != 1:
+        raise ValueError(
+            f"The table has the queries of {' and '.join(sides)}; a figure shows one query side: choose it with "
+            "table[table['from_queries'] == 'image']."
+        )
+    return str(sides[0])
+
+
 def non_overlapping(positions: Sequence[float], spacing: float) -> NDArray[np.intp]:
     """Which labels to keep so that no two are nearer than ``spacing``, from the first on.
 

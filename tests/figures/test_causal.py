@@ -72,5 +72,5 @@ def test_differences_have_their_intervals_and_rings(axes: Axes) -> None:
 @pytest.mark.parametrize("figure", [figures.sinks_against_random, figures.sink_minus_random])
 def test_several_measures_are_refused(axes: Axes, figure: object) -> None:
     two = pd.concat([summary(), summary().assign(measure="point_accuracy")])
-    with pytest.raises(ValueError, match="prediction, point_accuracy"):
+    with pytest.raises(ValueError, match="'prediction', 'point_accuracy'"):
         figure(axes, two)  # type: ignore[operator]

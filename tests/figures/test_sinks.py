@@ -49,7 +49,7 @@ def test_both_sides_rings_what_is_called(axes: Axes) -> None:
 
 
 def test_both_sides_of_several_blocks_is_refused(axes: Axes) -> None:
-    with pytest.raises(ValueError, match="3 blocks"):
+    with pytest.raises(ValueError, match="3 of 'block'"):
         figures.received_from_both_sides(axes, sinks())
 
 
