@@ -1,7 +1,8 @@
 """What recordings say: entropy, sinks, magnets, localisation. Pure functions of Recordings; no model runs here.
 
-Every table has named columns and is made over scenes: one recording is one unit. Statistics that all share are in
-`statistics`, the labels and roles of tokens in `positions`.
+Every table has named columns and is made over scenes: one recording is one unit (`units`, `tables`; two conditions on
+the same scenes, `paired`). Statistics that all share are in `statistics`, the labels and roles of tokens in
+`positions`.
 """
 
 from refam_analysis.analysis.change_point import (

@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from refam_analysis.analysis.statistics import NoRecordingsError, two_sided_sign_flip_p
+from refam_analysis.analysis.paired import two_sided_p
+from refam_analysis.analysis.statistics import NoRecordingsError
 from refam_analysis.analysis.tables import over_scenes
 
 
@@ -73,8 +74,8 @@ def depth_trends(
 
     Returns:
         A row a trend: ``trend`` ("late_minus_early", in the unit of the profile; "rank_correlation", with the numbers
-        of the blocks), ``value`` (mean over scenes), ``low``, ``high``, ``p`` (two-sided, by sign flips; NaN for one
-        scene), ``scenes``.
+        of the blocks), ``value`` (mean over scenes), ``low``, ``high``, ``p`` (two-sided, by sign flips; NaN where
+        fewer than two scenes have the trend), ``scenes`` (those that have it).
 
     Raises:
         NoRecordingsError: no profile was given.
@@ -84,7 +85,5 @@ def depth_trends(
         raise NoRecordingsError
     rows = pd.Index(["late_minus_early", "rank_correlation"], name="trend")
     table = over_scenes(scenes, rows, confidence=confidence, resamples=resamples, seed=seed)
-    table.insert(4, "p", np.nan)
-    if len(scenes) > 1:
-        table["p"] = two_sided_sign_flip_p(np.array(scenes), flips=flips, seed=seed)
+    table.insert(4, "p", two_sided_p(np.array(scenes), flips=flips, seed=seed))
     return table

@@ -136,10 +136,11 @@ def estimate(
     prompt = make_prompt(expression)
     first = _inputs(run, size or model.default_size, frames, prompt)
     chosen = choosing(model, prompt, words, region)
+    queries = None if chosen is None else chosen(first.layout)
     options: dict[str, Any] = {
-        "keep": keep_of(model, first.layout, stack) if keep is None else list(check_names(keep)),
+        "keep": keep_of(model, first.layout, stack, queries) if keep is None else list(check_names(keep)),
         "blocks": None if blocks is None else list(blocks), "heads": heads, "dtype": dtype, "stack": stack,
-        "queries": None if chosen is None else chosen(first.layout), "branches": run.branches,
+        "queries": queries, "branches": run.branches,
     }  # fmt: skip
     plan, call = _first_call(model, first, options)
     batch, passes = len(first.layouts), len(run.levels)

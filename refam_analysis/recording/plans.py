@@ -133,7 +133,7 @@ def make_plan(
     absent = {**absent_quantities(attention), **(family.absent if family is not None else {})}
     chosen = None if queries is None else _check_queries(queries, layouts[0])
     if chosen is not None:
-        absent |= _beyond(chosen, layouts[0])
+        absent |= beyond_queries(chosen, layouts[0])
     names = default_keep(attention, absent) if keep is None else check_names(keep)
     for name in names:
         if name in absent:
@@ -239,8 +239,13 @@ def _check_queries(queries: Iterable[int], layout: TokenLayout) -> tuple[int, ..
     return tuple(positions)
 
 
-def _beyond(queries: Sequence[int], layout: TokenLayout) -> dict[str, str]:
-    """What needs queries of a side of which none was chosen."""
+def beyond_queries(queries: Sequence[int], layout: TokenLayout) -> dict[str, str]:
+    """What needs queries of a side of which none was chosen, and that as half a sentence.
+
+    Args:
+        queries: positions in the sequence.
+        layout: where the sides lie.
+    """
     sides = {"text": layout.text, "image": layout.image}
     empty = {name for name, side in sides.items() if not any(side.start <= query < side.stop for query in queries)}
     return {

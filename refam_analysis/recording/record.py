@@ -27,7 +27,7 @@ from refam_analysis.models.layout import TokenLayout
 from refam_analysis.prompts import Prompt, make_prompt
 from refam_analysis.recording.attention_calls import AttentionCall
 from refam_analysis.recording.interventions import Intervention
-from refam_analysis.recording.plans import Heads, Plan
+from refam_analysis.recording.plans import Heads, Plan, beyond_queries
 from refam_analysis.recording.quantities import default_keep
 from refam_analysis.recording.recorder import Recorder
 from refam_analysis.recording.recording import Recording, load_recording
@@ -80,10 +80,12 @@ def record(
         size: height and width in pixels that the image is resized to; the model's own by default.
         seed: of the noise.
         keep: names of quantities, see :class:`Recording`. By default the text-image directions, entropy and received
-            mass as far as the model has them, and `full` for a model as small as the embedded one.
+            mass as far as the model and the chosen queries have them, and `full` for a model as small as the embedded
+            one.
         blocks: numbers of the blocks to keep; all by default.
         heads: "each", "mean" for the mean of each quantity over heads, or the numbers of some heads.
-        words: keep only the queries of these words of the prompt, and those of ``region`` where it is given.
+        words: keep only the queries of this word or these words of the prompt, and those of ``region`` where it is
+            given.
         region: keep only the queries of these image tokens: bool, in the shape of the image grid.
         dtype: of what is kept, torch.float32 or torch.float16.
         intervention: what is done to chosen keys meanwhile.
@@ -193,13 +195,14 @@ def record_batch(
     sink = None
     if store is not None:
         sink = RecordingStore(store, noise_levels=run.levels, tokens=conditioning.tokens[0], attributes=attributes[0])
+    chosen = None if queries is None else list(queries(layout))
     recorder = Recorder(
         run.transformers,
         first.layouts,
-        keep_of(model, layout, stack) if keep is None else keep,
+        keep_of(model, layout, stack, chosen) if keep is None else keep,
         blocks=blocks,
         heads=heads,
-        queries=None if queries is None else queries(layout),
+        queries=chosen,
         dtype=dtype,
         branches=run.branches,
         intervention=intervention,
@@ -250,14 +253,21 @@ def _count(bar: Any) -> None:
     bar.update()
 
 
-def keep_of(model: DiffusionModel, layout: TokenLayout, stack: Stack) -> tuple[str, ...] | None:
+def keep_of(
+    model: DiffusionModel, layout: TokenLayout, stack: Stack, queries: Sequence[int] | None
+) -> tuple[str, ...] | None:
     """What is kept where nothing is asked for: `full` too, when all of it for one item is under `SMALL_BYTES`.
 
-    Of a refiner what the Recorder keeps by itself: None.
+    Args:
+        model: that will run.
+        layout: of the first item.
+        stack: whose blocks are recorded; of a refiner it is what the Recorder keeps by itself: None.
+        queries: positions of the chosen ones; None for all.
     """
     if stack != MAIN:
         return None
-    names = default_keep(layout.attention, model.family.absent)
+    beyond = {} if queries is None else beyond_queries(queries, layout)
+    names = default_keep(layout.attention, {**model.family.absent, **beyond})
     heads = head_shape(model.transformer)[0] or 64
     size = 4 * len(find_blocks(model.transformer)) * heads * layout.length**2
     return ("full", *names) if layout.attention == "joint" and size <= SMALL_BYTES else names

@@ -149,14 +149,14 @@ def choose_queries(
     Args:
         layout: where text and image stand.
         tokens: of the text segment.
-        words: of the prompt, upper or lower case.
+        words: of the prompt, upper or lower case; one, or several.
         region: bool, in the shape of the image grid.
 
     Raises:
         UnknownWordError: the prompt has no such word.
         RegionError: the region has another shape, or is empty.
     """
-    wanted = {word.casefold(): word for word in words or ()}
+    wanted = {word.casefold(): word for word in ([words] if isinstance(words, str) else words or ())}
     known = {token.word.casefold() for token in tokens if token.word}
     if missing := [word for folded, word in wanted.items() if folded not in known]:
         raise UnknownWordError(missing, list(dict.fromkeys(token.word for token in tokens if token.word)))

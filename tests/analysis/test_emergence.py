@@ -314,3 +314,8 @@ def test_scenes_that_cannot_say_take_no_part_in_a_trend() -> None:
     table = depth_trends(profiles).set_index("trend")
     assert table.loc["late_minus_early", "value"] == 3.0
     assert table["scenes"].tolist() == [2, 2]
+
+
+def test_a_trend_that_one_scene_has_is_not_tested() -> None:
+    table = depth_trends([profile([1.0, 2.0, 3.0]), profile([np.nan] * 3)])
+    assert table[["low", "high", "p"]].isna().all(axis=None) and table["scenes"].tolist() == [1, 1]

@@ -104,6 +104,13 @@ def test_tokens_are_the_models_own(model: DiffusionModel) -> None:
     assert recording.select(words="circle")["image_to_text"].sizes["token"] == 1
 
 
+@pytest.mark.parametrize("words", ["circle", ["circle"]], ids=["one", "listed"])
+def test_of_chosen_words_what_they_show_is_kept(model: DiffusionModel, words: str | list[str]) -> None:
+    recording = record(model, picture(), "the red circle", words=words)
+    assert recording.attrs["queries"] == [2]
+    assert recording.kept == ("full", "text_to_image", "entropy", "received_from_text")
+
+
 def test_the_default_keeps_full_for_a_small_model(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(record(model, picture(), EXPRESSION).kept) == {"full", *DEFAULT_KEEP}
     monkeypatch.setattr(sys.modules["refam_analysis.recording.record"], "SMALL_BYTES", 1000)
