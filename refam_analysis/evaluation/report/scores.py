@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refam_analysis.analysis.statistics import bootstrap_ratio_interval, cluster_sums, ratios_of
+from refam_analysis.evaluation.items import ItemsError
 from refam_analysis.evaluation.metrics import PRECISION_THRESHOLDS
 from refam_analysis.evaluation.runner.store import RunResults
 
@@ -90,9 +91,15 @@ def slice_table(
         seed: of the bootstrap.
 
     Returns:
-        A row a slice and metric: ``by``, ``slice`` and the columns of :func:`score_table` but ``missing``. Slices are
-        in their order; those without an expression are left out.
+        A row a slice and metric: ``run``, ``by``, ``slice``, ``metric``, ``value`` with ``low`` and ``high``,
+        ``images``, ``expressions`` and ``failed``, as :func:`score_table` has them. Slices are in their order; those
+        without an expression are left out.
+
+    Raises:
+        ItemsError: there is no such way to slice.
     """
+    if unknown := [name for name in by or () if name not in SLICES]:
+        raise ItemsError(f"Expressions are not sliced by {unknown[0]!r}: choose among {', '.join(SLICES)}.")
     rows = []
     for name in by or SLICES:
         labels = SLICES[name](run.table)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from refam_analysis.evaluation.items import ItemsError
 from refam_analysis.evaluation.report import CLIP_METRICS, IMAGE_METRICS, SLICES, score_table, slice_table
 from refam_analysis.evaluation.runner import RunResults
 
@@ -112,6 +113,11 @@ def test_every_expression_is_in_one_slice_of_each_sort(scenes_run: RunResults) -
 def test_edges_belong_to_the_upper_slice(by: str, fact: str, values: list[float], labels: list[str]) -> None:
     found = SLICES[by](pd.DataFrame({fact: values}))
     assert found is not None and found.astype(str).tolist() == labels
+
+
+def test_an_unknown_way_to_slice_is_named_beside_the_known_ones(made: Callable) -> None:
+    with pytest.raises(ItemsError, match=r"'colour': choose among kind, length"):
+        slice_table(made(ROWS), by=["kind", "colour"])
 
 
 def test_a_fact_that_the_data_set_does_not_know_makes_no_slices(made: Callable) -> None:
