@@ -117,6 +117,9 @@ def transformer_operations(
         text: number of text tokens.
         side: of the square of image tokens.
         text_width: channels of the encoded text.
+
+    Returns:
+        Of one picture; a multiplication and an addition are two.
     """
     import torch
     from diffusers import FluxTransformer2DModel

@@ -23,8 +23,7 @@ def beside_published(scores: pd.DataFrame) -> pd.DataFrame:
         ``metric``, ``value``, ``low``, ``high`` (NaN where nothing says), ``images``, ``source``. A published row has
         a metric that is measured too.
     """
-    measured = scores.assign(source="this run", note="")
-    parts = [measured]
+    parts = [scores.assign(source="this run")]
     for (dataset, split), rows in scores.groupby(["dataset", "split"], sort=False):
         known = published_rows(str(dataset), str(split))
         known = known[known["metric"].isin(rows["metric"])]

@@ -180,8 +180,7 @@ export function createTokenStrip({ label, onChoose, onPreview = () => {} }) {
  * a cell, and hovering describes one.
  *
  * describe(row, column) -> the sentence under the matrix; announce: whether screen readers are told it.
- * update: rows: [label], columns: [{text, kind}], values: row by row, share(value) -> [0, 1], chosen: [row, column],
- * rowName: what a row is called ("block").
+ * update: rows: [label], columns: [{text, kind}], values: row by row, share(value) -> [0, 1], chosen: [row, column].
  */
 export function createMatrix({ label, describe, onChoose, onPreview = () => {}, announce = true }) {
   const canvas = element("canvas", { class: "refam-matrix-cells", "aria-hidden": "true" });
