@@ -182,7 +182,7 @@ export function createTokenStrip({ label, onChoose, onPreview = () => {} }) {
  * describe(row, column) -> the sentence under the matrix; announce: whether screen readers are told it.
  * update: rows: [label], columns: [{text, kind}], values: row by row, share(value) -> [0, 1], chosen: [row, column].
  */
-export function createMatrix({ label, describe, onChoose, onPreview = () => {}, announce = true }) {
+export function createMatrix({ label, describe, onChoose, announce = true }) {
   const canvas = element("canvas", { class: "refam-matrix-cells", "aria-hidden": "true" });
   const ring = element("div", { class: "refam-ring", "aria-hidden": "true" });
   const keys = element(
@@ -209,13 +209,10 @@ export function createMatrix({ label, describe, onChoose, onPreview = () => {}, 
   };
   keys.addEventListener("pointermove", (event) => {
     if (!state || event.pointerType === "touch") return;
-    const [row, column] = cellAt(event);
-    line.textContent = describe(row, column);
-    onPreview(row, column);
+    line.textContent = describe(...cellAt(event));
   });
   keys.addEventListener("pointerleave", () => {
     if (state) line.textContent = describe(...state.chosen);
-    onPreview(null, null);
   });
   keys.addEventListener("click", (event) => state && onChoose(...cellAt(event)));
   keys.addEventListener("keydown", (event) => {
