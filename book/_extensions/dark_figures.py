@@ -12,7 +12,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 
-from svg_parts import SVG, XLINK, read_svg, write_svg
+from svg_parts import SVG, read_svg, write_svg
 
 PAPER = "#1d242d"
 INK = "#f4f5f6"
@@ -92,9 +92,6 @@ def for_dark(svg: str) -> str:
     """
     root = read_svg(svg)
     root.set("fill", INK)  # matplotlib writes no colour where it is black
-    for picture in root.iter(f"{SVG}image"):
-        inlaid = picture.get(f"{XLINK}href", "")
-        picture.set(f"{XLINK}href", "".join(inlaid.split()))  # line ends would be read as blanks
     _repaint(root)
     return write_svg(root)
 
