@@ -93,8 +93,8 @@ def download(
         DiskFullError: no room.
     """
     what = what or url
-    partial = path.with_name(path.name + ".partial")
-    check_room(path.parent, max((size or 0) - _length(partial), 0))
+    partial = _partial(path)
+    check_room(path.parent, missing_bytes(path, size))
     with _bar(path.name, size, progress) as advance, told_when_full(path.parent):
         if (local := local_path(url)) is not None:
             _copy(local, partial, what, advance)
@@ -119,6 +119,11 @@ def file_sha256(path: Path) -> str:
     """The sum of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def missing_bytes(path: Path, size: int | None) -> int:
+    """How much of a file is still to come after what an earlier call received; 0 where its size is not known."""
+    return max((size or 0) - _length(_partial(path)), 0)
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -218,6 +223,11 @@ def told_when_full(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFullError(folder, None) from error
         raise
+
+
+def _partial(path: Path) -> Path:
+    """Where the bytes of a file gather."""
+    return path.with_name(path.name + ".partial")
 
 
 def _length(path: Path) -> int:

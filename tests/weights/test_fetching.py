@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -157,6 +158,20 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_the_first_byte(
     with pytest.raises(DiskFullError, match="1,000,000,000,000,000,000 bytes are needed"):
         fetch(make_entry(content, Address(site.url("/toy.pt")), size=10**18), folder=cache)
     assert site.asked == []
+
+
+def test_what_is_there_already_needs_no_room(
+    site: Site, content: bytes, cache: Path, make_entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for the rest is enough: the beginning has taken its own when an earlier call brought it."""
+    site.files["/toy.pt"] = content
+    cache.mkdir()
+    (cache / "toy.pt.partial").write_bytes(content[:-1000])
+    usage = shutil.disk_usage(cache)._replace(free=1000)
+    monkeypatch.setattr("refam_analysis.weights.download.shutil.disk_usage", lambda folder: usage)
+    path = fetch(make_entry(content, Address(site.url("/toy.pt"))), folder=cache)
+    assert path.read_bytes() == content
+    assert site.asked == [("/toy.pt", f"bytes={len(content) - 1000}-")]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
