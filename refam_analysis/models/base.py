@@ -238,7 +238,7 @@ class DiffusionModel(ABC):
         return list(drawn.frames[0]) if self.family.is_video else drawn.images[0]
 
     def predicted(self, output: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
-        """The transformer's output with the axes of the mixture; the same where nothing is packed."""
+        """The transformer's output with the axes of the mixture; channels beyond its own (a variance) are left out."""
         return output[:, : mixture.shape[1]]
 
     def guided(self, conditional: torch.Tensor, unconditional: torch.Tensor, guidance: float) -> torch.Tensor:
@@ -285,7 +285,7 @@ class DiffusionModel(ABC):
         clips = [_frames(image) for image in images]
         lengths = {len(clip) for clip in clips}
         if len(lengths) != 1:
-            raise BatchError(**{f"frames_in_clip_{i}": len(clip) for i, clip in enumerate(clips)})
+            raise BatchError(**{f"frames in clip {i}": len(clip) for i, clip in enumerate(clips)})
         (frames,) = lengths
         if (frames - 1) % self.frames_per_latent or not frames:
             raise ClipLengthError(frames, self.frames_per_latent)
@@ -309,8 +309,14 @@ class DiffusionModel(ABC):
     def inputs_of(self, mixture: torch.Tensor, conditioning: Conditioning, *, noise_level: float) -> ForwardInputs:
         """The arguments of one transformer call on latents that are noised already.
 
+        Args:
+            mixture: axes as from ``encode_images``.
+            conditioning: one prompt an item.
+            noise_level: t in [0, 1], of the mixture.
+
         Raises:
             BatchError: the numbers of latents and prompts differ.
+            NoiseLevelError: t is outside [0, 1].
         """
         if len(mixture) != len(conditioning):
             raise BatchError(images=len(mixture), prompts=len(conditioning))
@@ -320,7 +326,18 @@ class DiffusionModel(ABC):
     def forward_inputs(
         self, latents: torch.Tensor, conditioning: Conditioning, *, noise_level: float, seeds: Sequence[int]
     ) -> ForwardInputs:
-        """The arguments of one transformer call on latents that this adds noise to: ``noised``, then ``inputs_of``."""
+        """The arguments of one transformer call on latents that this adds noise to: ``noised``, then ``inputs_of``.
+
+        Args:
+            latents: clean, from ``encode_images``.
+            conditioning: one prompt an item.
+            noise_level: t in [0, 1].
+            seeds: one an item.
+
+        Raises:
+            BatchError: the numbers of latents, prompts and seeds differ.
+            NoiseLevelError: t is outside [0, 1].
+        """
         if len(latents) != len(conditioning):
             raise BatchError(images=len(latents), prompts=len(conditioning))
         mixture = self.noised(latents, noise_level=noise_level, seeds=seeds)

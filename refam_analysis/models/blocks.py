@@ -161,7 +161,8 @@ def choose_blocks(blocks: Sequence[Block], wanted: Iterable[int] | None) -> tupl
     """The blocks with these numbers in the order of the network; all of them for None.
 
     Raises:
-        UnknownBlockError: a number that no block has, or no number at all.
+        UnknownBlockError: a number that no block has.
+        RefamError: no number at all.
     """
     if wanted is None:
         return tuple(blocks)

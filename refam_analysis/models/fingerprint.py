@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+if TYPE_CHECKING:
+    from refam_analysis.models.base import DiffusionModel
 
 SAMPLES = 16
 """At least so many values of each tensor are read, at even distances; training moves every one of them."""
@@ -42,6 +46,16 @@ def weights_fingerprint(*modules: nn.Module) -> str | None:
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(_sample(tensor))
     return digest.hexdigest()
+
+
+def transformers_fingerprint(model: DiffusionModel, noise_levels: Iterable[float]) -> str | None:
+    """:func:`weights_fingerprint` of the transformers that a model runs at some noise levels.
+
+    Args:
+        model: from ``load_model``.
+        noise_levels: each in [0, 1]; Wan 2.2 A14B has one transformer for high ones and another for low ones.
+    """
+    return weights_fingerprint(*dict.fromkeys(model.transformer_at(level) for level in noise_levels))
 
 
 def networks_of(holder: object) -> list[nn.Module]:

@@ -45,7 +45,7 @@ def load_model(
             scenes; an id of the model hub, which is downloaded; a folder in diffusers' format; or a pipeline that is
             already in memory, whose parts are used as they are (with its offloading, quantisation and device map).
         device: where to compute; the CPU when left out, and for a live pipeline where it is.
-        dtype: of all parts. When left out, the embedded model and everything on the CPU is computed in float32 and
+        dtype: of all parts. When left out, the embedded models and everything on the CPU are computed in float32, and
             a model on another device in bfloat16; a live pipeline stays as it is.
 
     Returns:
@@ -53,7 +53,7 @@ def load_model(
 
     Raises:
         MissingWeightsError: the package came without the embedded model.
-        ModelFolderError: no such folder, or a part of it is missing or broken; the message names it.
+        ModelFolderError: no such folder or repository, or a part of it is missing or broken; the message names it.
         UnsupportedModelError: a family that is not known here.
     """
     if isinstance(source, DiffusionPipeline):

@@ -35,7 +35,7 @@ from refam_analysis.files import (
     written_whole,
 )
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.fingerprint import weights_fingerprint
+from refam_analysis.models.fingerprint import transformers_fingerprint
 from refam_analysis.models.images import UnreadableImageError
 from refam_analysis.prompts import make_prompt
 from refam_analysis.segmentation.batch_table import BadRow, BatchRow, BatchRowError
@@ -180,8 +180,10 @@ class _Work:
 
     def describe(self) -> None:
         """Write what is asked, or see that the folder has been asked the same."""
-        asked = {"model": self.model.name, "weights": weights_fingerprint(self.model.transformer),
-                 **asdict(self.options), "extras": sorted(self.extras)}  # fmt: skip
+        weights = transformers_fingerprint(self.model, self.options.settings.noise_levels)
+        asked = {
+            "model": self.model.name, "weights": weights, **asdict(self.options), "extras": sorted(self.extras),
+        }  # fmt: skip
         del asked["magnets"]  # belong to the items
         asked = json.loads(json.dumps(asked))
         about = self.folder / ABOUT

@@ -65,8 +65,9 @@ def handle_sinks(recording: Recording, gas: Gas) -> SinkHandling:
 
     Args:
         recording: of the undisturbed pass, with received mass or full attention, and its tokens.
-        gas: ``suppress``: sinks are masked before the softmax, and a row's other keys share the mass in proportion, so
-            a sink's own map is zero there. ``redirect``: their mass goes onto the magnets, to each the same share.
+        gas: ``none``: nothing is looked for. ``suppress``: sinks are masked before the softmax, and a row's other keys
+            share the mass in proportion, so a sink's own map is zero there. ``redirect``: their mass goes onto the
+            magnets, to each the same share.
 
     Returns:
         The sinks, and the interventions that act on them; none where nothing is done.

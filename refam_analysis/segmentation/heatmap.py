@@ -141,7 +141,7 @@ def word_maps(recordings: Recording | Sequence[Recording], settings: HeatmapSett
         NoContentWordsError: the prompt has no content word.
         UnknownExpressionError: as for :func:`words_to_read`.
 
-    The other arguments and errors are those of :func:`token_maps`.
+    The other errors are those of :func:`token_maps`.
     """
     settings, group = settings or HeatmapSettings(), same_prompt(recordings)
     return sentence_maps([group], settings)[0].word_maps

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from refam_analysis.analysis.change_point import ChangePointError, change_point
 from refam_analysis.analysis.entropy_directions import entropy_profile_of
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.fingerprint import weights_fingerprint
+from refam_analysis.models.fingerprint import transformers_fingerprint
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import Recording, record_batch
 from refam_analysis.scenes import SceneOptions, Scenes
@@ -52,7 +52,7 @@ def informative_blocks(
     Source: RefAM, Fig. 4, where the first blocks of Mochi contain no specific information.
     """
     levels = tuple(float(level) for level in noise_levels)
-    digest = weights_fingerprint(*dict.fromkeys(model.transformer_at(level) for level in levels))
+    digest = transformers_fingerprint(model, levels)
     if digest is None:
         return _ask(model, direction, levels)
     key = (digest, model.scene_style, direction, levels)

@@ -138,8 +138,6 @@ def segment_expressions(
         magnets, segmenter, settings, gas, noun_phrase, spatial_bias, mask_choice, seed: as :func:`segment` takes them,
             for every sentence alike.
 
-    The other arguments are those of :func:`segment`.
-
     Returns:
         One result an expression, in their order.
 

@@ -100,19 +100,25 @@ class HeatmapSettings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise HeatmapSettingsError(f"{name}={getattr(self, name)!r} is unknown: choose {' or '.join(choices)}.")
-        if isinstance(self.blocks, str):
-            if self.blocks != INFORMATIVE:
-                raise HeatmapSettingsError(
-                    f"blocks={self.blocks!r} is unknown: give numbers, None, or {INFORMATIVE!r}."
-                )
-        elif self.blocks is not None:
+        if isinstance(self.blocks, str) and self.blocks != INFORMATIVE:
+            raise HeatmapSettingsError(f"blocks={self.blocks!r} is unknown: give numbers, None, or {INFORMATIVE!r}.")
+        try:
+            self._turn_lists_into_tuples()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise HeatmapSettingsError(
+                f"These heatmap settings cannot be read ({error}): blocks and noise_levels are lists of numbers, heads "
+                "is a list of pairs (block, head), and spatial_bias a number."
+            ) from error
+        self._check()
+
+    def _turn_lists_into_tuples(self) -> None:
+        if self.blocks is not None and not isinstance(self.blocks, str):
             object.__setattr__(self, "blocks", tuple(sorted({int(block) for block in self.blocks})))
         if self.heads is not None:
             pairs = {(int(block), int(head)) for block, head in self.heads}
             object.__setattr__(self, "heads", tuple(sorted(pairs)))
         object.__setattr__(self, "noise_levels", tuple(float(level) for level in self.noise_levels))
         object.__setattr__(self, "spatial_bias", float(self.spatial_bias))
-        self._check()
 
     def _check(self) -> None:
         if self.blocks is not None and self.heads is not None:
@@ -173,9 +179,4 @@ class HeatmapSettings:
             raise HeatmapSettingsError(
                 f"Heatmap settings have no {', '.join(unknown)}; they have {', '.join(sorted(known))}."
             )
-        try:
-            return cls(**entries)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, HeatmapSettingsError):
-                raise
-            raise HeatmapSettingsError(f"These heatmap settings cannot be read: {error}.") from error
+        return cls(**entries)

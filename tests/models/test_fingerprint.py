@@ -13,7 +13,7 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 from torch.utils._python_dispatch import return_and_correct_aliasing
 
-from refam_analysis.models.fingerprint import weights_fingerprint
+from refam_analysis.models.fingerprint import transformers_fingerprint, weights_fingerprint
 
 
 def make(seed: int = 0) -> FluxTransformer2DModel:
@@ -53,6 +53,33 @@ def test_names_shapes_and_types_count() -> None:
         for name, values in (("a", ones), ("b", ones), ("a", ones.view(2, 3)), ("a", ones.int()))
     ]
     assert len(set(found)) == 4
+
+
+class TwoStages:
+    """A model that runs one transformer at high noise levels and another at low ones, as Wan 2.2 A14B does."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        self.transformer, self.second = first, second
+
+    def transformer_at(self, noise_level: float) -> nn.Module:
+        return self.transformer if noise_level >= 0.9 else self.second
+
+
+@pytest.mark.parametrize(
+    ("levels", "changed"),
+    [((0.6,), "second"), ((0.95,), "first"), ((0.95, 0.6), "both")],
+    ids=["low", "high", "high-and-low"],
+)
+def test_the_transformers_that_run_count_and_no_other(levels: tuple[float, ...], changed: str) -> None:
+    plain = TwoStages(make(0), make(1))
+    found = {
+        "first": transformers_fingerprint(TwoStages(make(2), make(1)), levels),  # type: ignore[arg-type]
+        "second": transformers_fingerprint(TwoStages(make(0), make(2)), levels),  # type: ignore[arg-type]
+    }
+    expected = transformers_fingerprint(plain, levels)  # type: ignore[arg-type]
+    assert {name for name, digest in found.items() if digest != expected} == (
+        {"first", "second"} if changed == "both" else {changed}
+    )
 
 
 def test_the_order_of_two_modules_counts() -> None:

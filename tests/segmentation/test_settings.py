@@ -70,3 +70,8 @@ def test_the_blocks_of_the_heads_are_recorded(heads: list[tuple[int, int]]) -> N
 def test_settings_that_mean_nothing_are_refused(entries: dict[str, Any], says: str) -> None:
     with pytest.raises(HeatmapSettingsError, match=says):
         HeatmapSettings.from_dict(entries)
+
+
+def test_a_number_in_the_place_of_a_list_is_refused_however_it_is_given() -> None:
+    with pytest.raises(HeatmapSettingsError, match="noise_levels are lists of numbers"):
+        HeatmapSettings(noise_levels=0.6)  # type: ignore[arg-type]

@@ -1,13 +1,13 @@
 """Segmenters: models that turn a point in an image into masks.
 
 What they all offer (`base`), the small one that ships (`embedded`), how any segment-anything model is prompted (`sam`)
-and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit`), and SAM 2 (`sam2`).
+and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit`), and SAM 2 (`sam2`), which lies in
+repositories (`repositories`).
 :func:`load_segmenter` finds one by name.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import NoImageError, Segmenter, SegmenterInputError
+from refam_analysis.segmentation.segmenters.repositories import is_hub_id, model_type
 from refam_analysis.weights import WEIGHTS, WeightsFile, fetch, find_weights
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
         return SEGMENTERS[source](device)
     path = Path(source)
     if os.path.isdir(path):
-        return _sam2(path, device) if _is_sam2(path) else _small_sam(device, path)
+        return _sam2(path, device) if model_type(path).startswith("sam2") else _small_sam(device, path)
     if os.path.isfile(path):
         return _checkpoint(path, device)
     if path.suffix in CHECKPOINT_SUFFIXES:
         raise UnknownSegmenterError(source, "there is no such file")
-    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
+    if isinstance(source, str) and is_hub_id(source):
         return _sam2(source, device)
     raise UnknownSegmenterError(source)
 
@@ -104,14 +105,6 @@ def _sam2(source: str | Path, device: Device) -> Segmenter:
     from refam_analysis.segmentation.segmenters.sam2 import load_sam2
 
     return load_sam2(source, device=device)
-
-
-def _is_sam2(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(config, dict) and str(config.get("model_type", "")).startswith("sam2")
 
 
 def _fetched(name: str, device: Device) -> Segmenter:

@@ -21,9 +21,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from refam_analysis.errors import RefamError
 from refam_analysis.scenes.sampling import Style
-
-EMBEDDED_SAM_FOLDER = Path(__file__).parents[2] / "weights" / "data" / "embedded-sam"
-"""Where the trained segmenter lies in the installed package: ``config.json`` and ``model.safetensors``."""
+from refam_analysis.weights import embedded_folder
 
 LARGEST = 4096
 """Of all sizes: more is taken for a broken file before memory is asked for."""
@@ -201,9 +199,10 @@ def load_embedded_sam(folder: str | Path | None = None) -> Sam:
         The model in evaluation mode, on the CPU, in float32 (the file's float16 is only for its size).
 
     Raises:
+        MissingWeightsError: the package came without the embedded segmenter.
         SegmenterFolderError: a file is missing or unreadable, or the two do not belong together.
     """
-    folder = EMBEDDED_SAM_FOLDER if folder is None else Path(folder)
+    folder = embedded_folder("embedded-sam") if folder is None else Path(folder)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise SegmenterFolderError(folder, f"{name} is missing")
@@ -231,12 +230,13 @@ def scenes_of_segmenter(folder: str | Path | None = None) -> Style:
         folder: what :func:`save_embedded_sam` wrote; None for the one that ships with the package.
 
     Raises:
+        MissingWeightsError: the package came without the embedded segmenter.
         SegmenterFolderError: the configuration is missing, unreadable, or names scenes that there are not.
 
     >>> scenes_of_segmenter() in ("plain", "rich")
     True
     """
-    folder = EMBEDDED_SAM_FOLDER if folder is None else Path(folder)
+    folder = embedded_folder("embedded-sam") if folder is None else Path(folder)
     style, known = _read_entries(folder).get(_SCENES, "plain"), get_args(Style)
     if style not in known:
         raise SegmenterFolderError(folder, f"{CONFIG_FILE} names scenes {style!r}, and there are {' and '.join(known)}")

@@ -12,6 +12,7 @@ from transformers import Sam2Model, Sam2Processor
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import NoImageError, check_image, check_points, image_key
+from refam_analysis.segmentation.segmenters.repositories import is_hub_id
 
 
 class Sam2SourceError(RefamError, ValueError):
@@ -92,20 +93,19 @@ def load_sam2(
         dtype: None for float32.
 
     Raises:
-        Sam2SourceError: there is no such repository, or it holds another model.
+        Sam2SourceError: there is no such repository, it holds another model, or weights are missing.
     """
     name = str(source)
-    if not Path(source).is_dir() and (Path(source).is_absolute() or name.count("/") != 1):
+    if not Path(source).is_dir() and not is_hub_id(name):
         raise Sam2SourceError(name, "it is neither a folder nor an id on the model hub")
     try:
-        model, processor, _ = from_repository(Sam2Model, Sam2Processor, name, device=device, dtype=dtype)
+        return Sam2Segmenter(*from_repository(Sam2Model, Sam2Processor, name, device=device, dtype=dtype))
     except RepositoryError as error:
         raise Sam2SourceError(name, str(error)) from error
-    return Sam2Segmenter(model, processor)
 
 
 class RepositoryError(Exception):
-    """What transformers says about a folder or hub id that it cannot load, in a line."""
+    """Why a folder or hub id cannot be used, in a line."""
 
 
 def from_repository(
@@ -115,8 +115,8 @@ def from_repository(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-) -> tuple[Any, Any, list[str]]:
-    """Load a model and its processor by transformers.
+) -> tuple[Any, Any]:
+    """Load a model and its processor by transformers, which would fill what the weights lack with random numbers.
 
     Args:
         model_class: of transformers.
@@ -126,10 +126,10 @@ def from_repository(
         dtype: None for float32.
 
     Returns:
-        The model in evaluation mode, the processor, and the names of tensors that the weights lack.
+        The model in evaluation mode, and the processor.
 
     Raises:
-        RepositoryError: there is no such repository, or it holds another model.
+        RepositoryError: there is no such repository, it holds another model, or its weights lack tensors.
     """
     try:
         model, report = model_class.from_pretrained(
@@ -139,4 +139,6 @@ def from_repository(
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(reason) from error
-    return model.eval().to(device or "cpu"), processor, sorted(report["missing_keys"])
+    if missing := sorted(report["missing_keys"]):
+        raise RepositoryError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")
+    return model.eval().to(device or "cpu"), processor

@@ -225,6 +225,7 @@ def write_overlay(path: str | Path, frames: Frames, masks: Iterable[ArrayLike], 
 
     Raises:
         VideoOutputError: the path or its ending cannot be used.
+        FramesError, FrameSizeError, ImageError: the clip cannot be read.
     """
     import av
 
@@ -241,6 +242,8 @@ def write_overlay(path: str | Path, frames: Frames, masks: Iterable[ArrayLike], 
                     stream.pix_fmt = "yuv420p"
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
             container.mux(stream.encode())
+    except RefamError:
+        raise  # it is the clip that is wrong, and not where it is written to
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoOutputError(path, str(error).rstrip(".")) from error
 

@@ -14,8 +14,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.family import ClipLengthError
 from refam_analysis.prompts import Prompt
-from refam_analysis.segmentation.finish import finished
+from refam_analysis.segmentation.asked import phrase_of
+from refam_analysis.segmentation.finish import places_of, prior, upsampled
 from refam_analysis.segmentation.gas import look_for_sinks
 from refam_analysis.segmentation.heatmap import sentence_maps
 from refam_analysis.segmentation.pipeline import record_for_heatmaps
@@ -31,16 +33,22 @@ def clip_numbers(model: DiffusionModel, length: int, wanted: int | None) -> list
     Args:
         model: from ``load_model``.
         length: frames of the video.
-        wanted: how many; None for all that the model is made for, of a model of images one.
+        wanted: how many; None for all that the model is made for, of a model of images one. Of a video family None
+            is brought down to a number that its autoencoder takes; whether it takes another is seen when it is shown
+            the frames.
 
     Returns:
-        From the first on, evenly spread to the last. Of a video family their number is brought down to one that its
-        autoencoder takes.
+        From the first on, evenly spread to the last; where more are wanted than there are, some more than once.
+
+    Raises:
+        ClipLengthError: none is wanted, or fewer.
     """
-    most = min(length, model.defaults.frames if model.family.is_video else 1) if wanted is None else wanted
+    if wanted is not None and wanted < 1:
+        raise ClipLengthError(wanted, model.frames_per_latent)
     if wanted is None:
-        most = 1 + (max(most, 1) - 1) // model.frames_per_latent * model.frames_per_latent
-    return [round(place) for place in np.linspace(0, length - 1, most)]
+        most = min(length, model.defaults.frames if model.family.is_video else 1)
+        wanted = 1 + (max(most, 1) - 1) // model.frames_per_latent * model.frames_per_latent
+    return [round(place) for place in np.linspace(0, length - 1, wanted)]
 
 
 def chosen_frames(frames: Frames, numbers: Sequence[int]) -> list[Frame]:
@@ -48,7 +56,7 @@ def chosen_frames(frames: Frames, numbers: Sequence[int]) -> list[Frame]:
 
     Args:
         frames: the clip.
-        numbers: of the frames, rising.
+        numbers: of the frames, none smaller than the one before it.
     """
     wanted, last = set(numbers), numbers[-1]
     kept: dict[int, Frame] = {}
@@ -80,9 +88,10 @@ def look(
         seed: of the noise.
 
     Returns:
-        Stages by name, as :func:`~refam_analysis.segmentation.pipeline.segment` has them up to the point; those with
-        axes (y, x) there have ``frame`` before in ``frame_heatmaps``, and ``heatmap`` is the first of these. The
-        coordinate ``frame`` is the number of the first video frame that a map stands for.
+        Stages by name, as :func:`~refam_analysis.segmentation.pipeline.segment` has them up to the point. The maps of
+        tokens, words and patches have ``frame`` before y where the model is one of videos; ``frame_heatmaps`` has axes
+        (frame, y, x), and ``heatmap`` is the first of these. The coordinate ``frame`` is the number of the first video
+        frame that a map stands for.
 
     Raises:
         ClipLengthError: a number of frames that the model cannot take.
@@ -93,9 +102,11 @@ def look(
     handling = look_for_sinks(encoding, images, [prompt], settings, seeds=[seed])
     (group,) = record_for_heatmaps(encoding, images, [prompt], settings, seeds=[seed], handling=handling)
     (maps,) = sentence_maps([group], settings)
-    heatmaps = finished(maps.patch_heatmap, settings, group[0])
-    if "frame" not in heatmaps.dims:
-        heatmaps = heatmaps.expand_dims("frame")
+    before = upsampled(maps.patch_heatmap, settings.upsampling)
+    if "frame" not in before.dims:
+        before = before.expand_dims("frame")
+    bias = prior(before, settings, prompt.expression)
+    heatmaps = before * bias if settings.spatial_bias else before
     starts = first_frames_of(len(clip), heatmaps.sizes["frame"], model.frames_per_latent)
     heatmaps = heatmaps.assign_coords(frame=[numbers[start] for start in starts])
     height, width = clip[0].shape[:2]
@@ -105,9 +116,13 @@ def look(
         "prompt": prompt,
         "settings": settings,
         "clip": tuple(numbers),
+        "noun_phrase": phrase_of(prompt.expression) if settings.noun_phrase else None,
+        "places": places_of(prompt.expression) if settings.spatial_bias else (),
         "sinks": handling[0].sinks,
         "recordings": tuple(group),
         **maps._asdict(),
+        "heatmap_before_bias": before.isel(frame=0, drop=True),
+        "spatial_bias": bias,
         "frame_heatmaps": heatmaps,
         "heatmap": heatmap,
         "point": peak(heatmap, (height, width)),

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from refam_analysis.models.base import DiffusionModel
-from refam_analysis.models.fingerprint import networks_of, weights_fingerprint
+from refam_analysis.models.fingerprint import networks_of, transformers_fingerprint, weights_fingerprint
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
 from refam_analysis.segmentation.heatmap import content_words
-from refam_analysis.segmentation.mask_choice import MaskChoice, choose_mask
-from refam_analysis.segmentation.pipeline import chosen_settings
+from refam_analysis.segmentation.mask_choice import MASK_CHOICES, MaskChoice, choose_mask
+from refam_analysis.segmentation.pipeline import MaskChoiceError, chosen_settings
 from refam_analysis.segmentation.result import SegmentationResult
 from refam_analysis.segmentation.segmenters import Segmenter
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
@@ -126,8 +126,6 @@ def segment_video(
         magnets, settings, gas, noun_phrase, spatial_bias, mask_choice, seed: as
             :func:`~refam_analysis.segmentation.pipeline.segment` takes them.
 
-    The other arguments are those of :func:`~refam_analysis.segmentation.pipeline.segment`.
-
     Returns:
         Masks a frame, where the object is visible, and what happened to it.
 
@@ -136,12 +134,14 @@ def segment_video(
         ClipLengthError: the model cannot take ``clip`` frames.
         UnknownPropagatorError, Sam2VideoSourceError: there is no such propagation.
         OtherVideoError, VideoStoreError: ``store`` holds another run, or cannot be used.
-        NoContentWordsError and others: as ``segment``.
+        NoContentWordsError, MaskChoiceError and others: as ``segment``.
 
     Source: RefAM, section 3: the point of the first frame, given to SAM 2 and propagated.
     """
     video, prompt = open_frames(frames), make_prompt(expression, magnets)
     content_words(model.tokens(prompt))
+    if mask_choice not in MASK_CHOICES:
+        raise MaskChoiceError(mask_choice)
     chosen = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
     ask = partial(_ask, model, prompt=prompt, settings=chosen, seed=seed) if ask_again else None
     propagator = load_propagator(propagation, segmenter=segmenter, ask=ask)
@@ -234,7 +234,7 @@ def _about(
     first = next(video.read())
     return {
         "model": model.name,
-        "weights": weights_fingerprint(model.transformer),
+        "weights": transformers_fingerprint(model, settings.noise_levels),
         "expression": prompt.expression,
         "magnets": list(prompt.magnets),
         "settings": settings.to_dict(),

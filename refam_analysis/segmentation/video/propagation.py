@@ -7,7 +7,6 @@ clip than it needs, and can write down where it stands, so that an interrupted r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters.repositories import is_hub_id, model_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,20 +129,13 @@ def load_propagator(
         from refam_analysis.segmentation.video.reprompting import Reprompting
 
         return Reprompting(load_segmenter(segmenter), ask=ask)
-    if isinstance(source, (str, Path)) and (_is_sam2_folder(Path(source)) or _is_hub_id(str(source))):
+    if isinstance(source, (str, Path)) and _is_sam2_video(source):
         from refam_analysis.segmentation.video.sam2 import load_sam2_video
 
         return load_sam2_video(source)
     raise UnknownPropagatorError(source)
 
 
-def _is_sam2_folder(folder: Path) -> bool:
-    about = folder / "config.json"
-    try:
-        return bool(json.loads(about.read_text(encoding="utf-8")).get("model_type") == "sam2_video")
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _is_hub_id(source: str) -> bool:
-    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not Path(source).exists()
+def _is_sam2_video(source: str | Path) -> bool:
+    """Whether it is a folder with such a model, or may be one on the model hub."""
+    return model_type(Path(source)) == "sam2_video" or (is_hub_id(str(source)) and not Path(source).exists())

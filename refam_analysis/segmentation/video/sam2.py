@@ -166,11 +166,6 @@ def load_sam2_video(
     """
     name = str(source)
     try:
-        model, processor, missing = from_repository(
-            Sam2VideoModel, Sam2VideoProcessor, name, device=device, dtype=dtype
-        )
+        return Sam2Propagator(*from_repository(Sam2VideoModel, Sam2VideoProcessor, name, device=device, dtype=dtype))
     except RepositoryError as error:
         raise Sam2VideoSourceError(name, str(error)) from error
-    if missing:
-        raise Sam2VideoSourceError(name, f"its weights lack {len(missing)} tensors, such as {missing[0]}")
-    return Sam2Propagator(model, processor)

@@ -162,7 +162,8 @@ class FolderStore:
             raise VideoStoreError(self.folder, f"it cannot be made ({error.strerror})") from error
         there = self._about()
         if there is None:
-            if extra := sorted({path.name for path in self.folder.iterdir()} - {_MASKS}):
+            # A process that was killed while it wrote what was asked has left that in part.
+            if extra := sorted({path.name for path in self.folder.iterdir()} - {_MASKS, f".{_ABOUT}.partial"}):
                 raise VideoStoreError(self.folder, f"it holds something else, such as {extra[0]}")
             write_json(self.folder / _ABOUT, wanted)
         elif there != wanted:

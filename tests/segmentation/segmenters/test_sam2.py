@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     Sam2Config,
     Sam2ImageProcessor,
@@ -156,6 +158,16 @@ def test_an_id_that_cannot_be_had_is_said() -> None:
         pytest.skip("HF_HUB_OFFLINE is not set")
     with pytest.raises(Sam2SourceError, match="nobody/nothing"):
         load_segmenter("nobody/nothing")
+
+
+def test_weights_that_lack_a_tensor_are_refused(folder: Path, tmp_path: Path) -> None:
+    """transformers would take random numbers for it, and the masks would be wrong without a word."""
+    shutil.copytree(folder, tmp_path / "less")
+    weights = load_file(folder / "model.safetensors")
+    del weights["mask_decoder.iou_token.weight"]
+    save_file(weights, tmp_path / "less" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Sam2SourceError, match=r"lack 1 tensors, such as mask_decoder\.iou_token\.weight"):
+        load_sam2(tmp_path / "less")
 
 
 def test_a_folder_without_weights_is_said(folder: Path, tmp_path: Path) -> None:

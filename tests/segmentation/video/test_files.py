@@ -130,3 +130,11 @@ def test_frames_of_two_sizes_are_refused(frames: np.ndarray) -> None:
 def test_an_overlay_that_cannot_be_written_is_told(frames: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(VideoOutputError, match="cannot be written"):
         write_overlay(tmp_path / "overlay.nothing", open_frames(frames), np.zeros(frames.shape[:3], bool))
+
+
+def test_a_clip_that_cannot_be_read_is_not_taken_for_one_that_cannot_be_written(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    clip = open_frames([*frames[:3], frames[3][:30]])
+    with pytest.raises(FrameSizeError, match="Frame 3"):
+        write_overlay(tmp_path / "overlay.mp4", clip, np.zeros((4, 37, 50), bool))

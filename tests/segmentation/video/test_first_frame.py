@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,17 @@ def test_the_first_frame_alone_is_what_an_image_would_be(case_and_model: tuple[F
     assert stages["frame_heatmaps"].sizes["frame"] == 1
     np.testing.assert_allclose(stages["heatmap"], result.heatmap, rtol=1e-5)
     assert stages["point"] == result.point
+    assert set(result.stages) - set(stages) == {"masks", "scores", "chosen", "mask"}
+
+
+def test_the_prior_of_a_clip_is_that_of_an_image(case_and_model: tuple[FamilyCase, DiffusionModel]) -> None:
+    _, model = case_and_model
+    frame, settings = clip(1)[0], replace(SETTINGS, noun_phrase=True, upsampling="bilinear", spatial_bias=0.5)
+    stages = look(model, [frame], make_prompt("the red ring on the left", ["."]), settings)
+    result = ra.segment(model, frame, "the red ring on the left", magnets=["."], settings=settings)
+    for name in ("heatmap_before_bias", "spatial_bias", "heatmap"):
+        np.testing.assert_allclose(stages[name], result.stages[name], rtol=1e-5)
+    assert stages["places"] == result.stages["places"] and stages["noun_phrase"] == result.stages["noun_phrase"]
 
 
 def test_the_same_seed_gives_the_same_maps(case_and_model: tuple[FamilyCase, DiffusionModel]) -> None:
@@ -118,6 +130,12 @@ def test_a_model_of_images_sees_one_frame(tiny_flux_folder: Path) -> None:
     assert clip_numbers(model, 30, None) == clip_numbers(model, 30, 1) == [0]
     with pytest.raises(ClipLengthError, match="a clip of 3 frames"):
         look(model, list(clip(3)), PROMPT, SETTINGS, numbers=[0, 1, 2])
+
+
+@pytest.mark.parametrize("wanted", [0, -1])
+def test_a_clip_of_no_frames_is_refused(tiny_flux_folder: Path, wanted: int) -> None:
+    with pytest.raises(ClipLengthError, match=f"a clip of {wanted} frames"):
+        clip_numbers(ra.load_model(tiny_flux_folder), 30, wanted)
 
 
 def test_chosen_frames_are_those_of_their_numbers() -> None:

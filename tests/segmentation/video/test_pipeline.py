@@ -15,12 +15,12 @@ from PIL import Image
 import refam_analysis as ra
 from refam_analysis.models import DiffusionModel
 from refam_analysis.scenes import MovingSample
-from refam_analysis.segmentation import HeatmapSettings, Segmenter
+from refam_analysis.segmentation import HeatmapSettings, MaskChoiceError, Segmenter
 from refam_analysis.segmentation.result import from_run_lengths
 from refam_analysis.segmentation.video import OtherVideoError, VideoResult, VideoStoreError, read_mask, segment_video
 from refam_analysis.segmentation.video.propagation import Followed
 from refam_analysis.segmentation.video.sam2 import load_sam2_video
-from refam_analysis.segmentation.video.store import MemoryStore
+from refam_analysis.segmentation.video.store import FolderStore, MemoryStore
 
 ONE_DRAW = HeatmapSettings()
 
@@ -141,12 +141,29 @@ def test_another_run_in_the_folder_is_refused(
         segment_video(embedded, clip.frames[:3], clip.expression.text, **options)
 
 
+def test_an_unknown_choice_of_masks_is_refused_whatever_follows(
+    embedded: DiffusionModel, sam2_video_folder: Path, clip: MovingSample
+) -> None:
+    with pytest.raises(MaskChoiceError, match="mask_choice='largest' is unknown"):
+        segment_video(
+            embedded, clip.frames, "the star", propagation=sam2_video_folder,
+            mask_choice="largest",  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
 def test_a_folder_of_something_else_is_refused(
     embedded: DiffusionModel, segmenter: Segmenter, clip: MovingSample, tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.tex").write_text("all of it")
     with pytest.raises(VideoStoreError, match=r"something else, such as thesis\.tex"):
         segment_video(embedded, clip.frames[:2], "the star", segmenter=segmenter, store=tmp_path)
+
+
+def test_a_folder_in_which_a_run_was_killed_at_once_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / ".video.json.partial").write_text('{"frames"')
+    assert FolderStore(tmp_path, {"frames": 2}).resume() is None
+    assert (tmp_path / "video.json").is_file()
 
 
 def test_a_video_model_points_and_sam2_follows(
