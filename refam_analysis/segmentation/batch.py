@@ -44,7 +44,7 @@ from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MaskChoice
 from refam_analysis.segmentation.pipeline import segment_expressions
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, device_beside, load_segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 OnError = Literal["stop", "skip"]
@@ -135,7 +135,8 @@ def segment_rows(
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
     """
     folder, extras = Path(out), extras or {}
-    work = _Work(model, load_segmenter(options.segmenter), folder, options, extras, batch_size)
+    segmenter = load_segmenter(options.segmenter, device=device_beside(model, options.segmenter))
+    work = _Work(model, segmenter, folder, options, extras, batch_size)
     work.describe()
     log = _Log(folder / LOG)
     good, bad = _sorted_out(model, rows, options)

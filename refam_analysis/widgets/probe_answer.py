@@ -40,6 +40,7 @@ from refam_analysis.segmentation import (
 from refam_analysis.segmentation.gas import NoMagnetsError
 from refam_analysis.segmentation.pipeline import masked, stages_to_point
 from refam_analysis.segmentation.remembering import remembering
+from refam_analysis.segmentation.segmenters import device_beside
 from refam_analysis.widgets.probe_state import Question
 
 MEMORY_BYTES = 512 * 2**20
@@ -228,7 +229,8 @@ class Answerer:
         size = (picture.height, picture.width)
         stages = stages_to_point([recordings], [question.prompt], [handling], settings, size=size)
         if self._segmenter is None:
-            self._segmenter = load_segmenter(self._asked_segmenter)
+            device = device_beside(self.model, self._asked_segmenter)
+            self._segmenter = load_segmenter(self._asked_segmenter, device=device)
         (result,) = masked(stages, picture, self._segmenter)
         return result
 

@@ -15,7 +15,7 @@ from diffusers import FluxPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save_file
 
-from refam_analysis.models import ModelFolderError, UnsupportedModelError, load_model
+from refam_analysis.models import ModelFolderError, UnsupportedModelError, find_blocks, load_model
 from refam_analysis.models.flux import FluxModel
 from refam_analysis.prompts import make_prompt
 
@@ -226,3 +226,9 @@ except ModelFolderError as error:
     found, refused = run.stdout.splitlines()
     assert found == f"owner/tiny {revision} 24"
     assert "'owner/unknown' cannot be used: there is no such folder, and the hub does not give it" in refused
+
+
+def test_the_model_of_rich_scenes_is_deep_and_is_computed_in_float32() -> None:
+    model = load_model("embedded-rich")
+    assert (model.scene_style, model.name, model.dtype) == ("rich", "embedded-rich", torch.float32)
+    assert len(find_blocks(model.transformer)) == 12

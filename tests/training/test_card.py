@@ -108,3 +108,9 @@ def test_cards_of_rich_models_tell_of_rich_scenes(results: dict[str, Result]) ->
     words = " ".join(transformer_card(results).split())
     assert "12 shapes, 2 sizes and 4 materials" in words and "It has twelve blocks" in words
     assert "two to six objects" in segmenter_card(results)
+
+
+def test_a_card_without_drawings_says_nothing_of_them(results: dict[str, Result]) -> None:
+    card = transformer_card({name: one for name, one in results.items() if name != "generation"}, "embedded-rich")
+    assert 'load_model("embedded-rich")' in card and "## Grounding" in card
+    assert "Drawing" not in card and "experiment generation" not in card

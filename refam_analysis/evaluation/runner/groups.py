@@ -92,7 +92,8 @@ def load_models(configuration: RunConfiguration) -> LoadedModels:
     settings = settings_of(model, configuration)
     if configuration.propagation == "reprompting":  # made anew for every clip, around a segmenter that is timed
         return LoadedModels(model, segmenter, settings)
-    propagator = load_propagator(configuration.propagation, segmenter=segmenter)
+    device = usual_device(configuration.propagation)
+    propagator = load_propagator(configuration.propagation, segmenter=segmenter, device=device)
     return LoadedModels(model, segmenter, settings, propagator)
 
 

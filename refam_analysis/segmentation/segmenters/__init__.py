@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
+    from refam_analysis.models.base import DiffusionModel
+
     Device = str | torch.device | None
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -83,6 +85,24 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
     raise UnknownSegmenterError(source)
 
 
+def device_beside(model: DiffusionModel, source: object) -> torch.device | None:
+    """Where a segmenter that is loaded for a model computes: where that does, but for those that ship.
+
+    Args:
+        model: from ``load_model``.
+        source: as for :func:`load_segmenter`.
+
+    Returns:
+        The model's device; None for the embedded segmenter, which is computed on the CPU, as in the book, and for a
+        loaded one, which stays where it is.
+
+    >>> import refam_analysis as ra
+    >>> device_beside(ra.load_model("embedded"), "mobile-sam")
+    device(type='cpu')
+    """
+    return model.device if isinstance(source, str | Path) and source != "embedded" else None
+
+
 def _small_sam(device: Device, folder: Path | None = None) -> Segmenter:
     from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
 
@@ -121,4 +141,12 @@ SEGMENTERS: dict[str, Callable[[Device], Segmenter]] = {
 }
 """What makes each named segmenter on a device. Their libraries are imported only when one is asked for."""
 
-__all__ = ["SEGMENTERS", "NoImageError", "Segmenter", "SegmenterInputError", "UnknownSegmenterError", "load_segmenter"]
+__all__ = [
+    "SEGMENTERS",
+    "NoImageError",
+    "Segmenter",
+    "SegmenterInputError",
+    "UnknownSegmenterError",
+    "device_beside",
+    "load_segmenter",
+]

@@ -144,7 +144,7 @@ def segment_video(
         raise MaskChoiceError(mask_choice)
     chosen = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
     ask = partial(_ask, model, prompt=prompt, settings=chosen, seed=seed) if ask_again else None
-    propagator = load_propagator(propagation, segmenter=segmenter, ask=ask)
+    propagator = load_propagator(propagation, segmenter=segmenter, ask=ask, device=model.device)
     numbers = clip_numbers(model, len(video), clip)
     run = _Run(video, propagator, mask_choice, progress)
     if store is None:

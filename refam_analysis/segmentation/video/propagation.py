@@ -20,6 +20,7 @@ from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
 from refam_analysis.segmentation.segmenters.repositories import is_hub_id, model_type
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Event = Literal["started", "lost", "found"]
@@ -106,7 +107,11 @@ class Propagator(Protocol):
 
 
 def load_propagator(
-    source: str | Path | Propagator = "reprompting", *, segmenter: str | Path | Segmenter, ask: Ask | None = None
+    source: str | Path | Propagator = "reprompting",
+    *,
+    segmenter: str | Path | Segmenter,
+    ask: Ask | None = None,
+    device: str | torch.device | None = None,
 ) -> Propagator:
     """Find a way of following an object.
 
@@ -115,6 +120,7 @@ def load_propagator(
             video model in transformers' format; or a propagator, which is returned as it is.
         segmenter: what ``load_segmenter`` takes; used by ``reprompting`` alone.
         ask: where the model sees the object in a frame; used by ``reprompting`` alone, while the object is lost.
+        device: of what is loaded here; None for the CPU. The embedded segmenter stays there.
 
     Returns:
         What follows an object: ``begin`` once, then ``follow`` frame by frame.
@@ -128,11 +134,11 @@ def load_propagator(
     if source == "reprompting":
         from refam_analysis.segmentation.video.reprompting import Reprompting
 
-        return Reprompting(load_segmenter(segmenter), ask=ask)
+        return Reprompting(load_segmenter(segmenter, device=None if segmenter == "embedded" else device), ask=ask)
     if isinstance(source, (str, Path)) and _is_sam2_video(source):
         from refam_analysis.segmentation.video.sam2 import load_sam2_video
 
-        return load_sam2_video(source)
+        return load_sam2_video(source, device=device)
     raise UnknownPropagatorError(source)
 
 

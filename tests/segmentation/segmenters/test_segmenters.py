@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.segmentation.segmenters import Segmenter, SegmenterInputError, UnknownSegmenterError, load_segmenter
+from refam_analysis.segmentation.segmenters import (
+    Segmenter,
+    SegmenterInputError,
+    UnknownSegmenterError,
+    device_beside,
+    load_segmenter,
+)
 from refam_analysis.segmentation.segmenters.base import NoImageError
 from refam_analysis.segmentation.segmenters.embedded import (
     SamConfig,
@@ -46,6 +53,15 @@ def test_the_default_is_a_sam_under_8_megabytes_that_draws_64_pixel_masks() -> N
     assert sum(weight.numel() for weight in model.parameters()) * 4 < 8e6
     assert model.image_encoder(torch.zeros(1, 3, 96, 96)).shape == (1, 64, config.grid, config.grid)
     assert model.prompt_encoder.mask_input_size == (config.mask_size, config.mask_size) == (64, 64)
+
+
+def test_a_segmenter_is_put_where_the_model_is_unless_it_ships_or_is_loaded(sam: Sam) -> None:
+    class OnTheGpu:
+        device = torch.device("cuda", 1)
+
+    model: Any = OnTheGpu()
+    assert device_beside(model, "sam-vit-h") == device_beside(model, Path("sam.pth")) == torch.device("cuda", 1)
+    assert device_beside(model, "embedded") is None and device_beside(model, SamSegmenter(sam)) is None
 
 
 def test_a_seed_repeats_the_random_weights() -> None:
