@@ -307,12 +307,7 @@ class DiffusionModel(ABC):
         return add_noise(on_device, noise_level=noise_level, seeds=seeds, schedule=self.schedule)
 
     def inputs_of(self, mixture: torch.Tensor, conditioning: Conditioning, *, noise_level: float) -> ForwardInputs:
-        """The arguments of one transformer call on latents that are noised already.
-
-        Args:
-            mixture: axes as from ``encode_images``.
-            conditioning: one prompt an item.
-            noise_level: t in [0, 1], of the mixture.
+        """The arguments of one transformer call on latents, as from ``encode_images``, that are noised already.
 
         Raises:
             BatchError: the numbers of latents and prompts differ.
@@ -328,15 +323,8 @@ class DiffusionModel(ABC):
     ) -> ForwardInputs:
         """The arguments of one transformer call on latents that this adds noise to: ``noised``, then ``inputs_of``.
 
-        Args:
-            latents: clean, from ``encode_images``.
-            conditioning: one prompt an item.
-            noise_level: t in [0, 1].
-            seeds: one an item.
-
         Raises:
-            BatchError: the numbers of latents, prompts and seeds differ.
-            NoiseLevelError: t is outside [0, 1].
+            BatchError, NoiseLevelError: as those two.
         """
         if len(latents) != len(conditioning):
             raise BatchError(images=len(latents), prompts=len(conditioning))

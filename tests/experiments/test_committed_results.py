@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,9 +39,14 @@ def model() -> DiffusionModel:
 FOLDERS = sorted(path for path in RESULTS.glob("[!.]*") if path.is_dir())
 
 
-@pytest.mark.parametrize("name", [path.name for path in FOLDERS if not (path / "bundle.json").exists()])
-def test_result_was_made_with_the_weights_that_ship(name: str) -> None:
-    result = load_result(name)
+MEASURED = sorted(
+    path.parent for path in RESULTS.glob("**/provenance.json") if not (path.parents[1] / "bundle.json").exists()
+)
+
+
+@pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: str(folder.relative_to(RESULTS)))
+def test_result_was_made_with_the_weights_that_ship(folder: Path) -> None:
+    result = load_result(folder.name, results=folder.parent)
     assert result.tables and all(len(table) for table in result.tables.values())
     assert result.provenance.command.startswith(("refam ", "python -m benchmarks."))
 

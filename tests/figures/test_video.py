@@ -25,7 +25,7 @@ def test_each_panel_shows_its_frame_with_its_mask(row: list[Axes]) -> None:
         drawn = np.asarray(ax.images[0].get_array())
         np.testing.assert_allclose(drawn[~masks[number]], frames[number][~masks[number]] / 255.0)
         assert ax.get_title() == f"frame {number}"
-    assert [ax.get_xlabel() for ax in row] == ["", "", "out of sight"]
+    assert [ax.get_xlabel() for ax in row] == ["", "", "no mask"]
     assert [len(ax.lines) for ax in row] == [1, 0, 0]  # the point belongs to the first frame
 
 

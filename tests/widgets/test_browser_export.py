@@ -105,6 +105,7 @@ def test_masks_are_those_of_the_segmenter(ask: Callable[..., list[np.ndarray]], 
 
 def test_segmenter_of_another_size_sees_the_picture_resized() -> None:
     rng = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
     sam = small_sam(SamConfig(image_size=48, patch_size=12, depth=1))
     picture = torch.randint(0, 256, (64, 64, 3), generator=rng, dtype=torch.uint8).numpy()
     pixels = torch.from_numpy(as_pixels(picture))
