@@ -19,10 +19,18 @@ KERNEL_ENV += $(if $(REFAM_FIGURES),REFAM_FIGURES="$(abspath $(REFAM_FIGURES))")
 KERNEL_ENV += $(if $(REFAM_SCENES),REFAM_SCENES="$(REFAM_SCENES)")
 # What readers ask of the notebooks; what they wrote under such wishes is kept for nobody else.
 WISHES := $(REFAM_MODEL)$(REFAM_BUNDLES)$(REFAM_FIGURES)$(REFAM_SCENES)
+# Sphinx notices by itself which pages have changed. What it cannot know that they are made of is asked of the files' dates;
+# and after a build that failed all pages are made again, or its warnings would be forgotten.
+WHOLE := _build/.whole
+MADE_OF := refam_analysis results constraints.txt Makefile _config.yml _toc.yml book/_extensions book/_static \
+	book/inventories book/references.bib book/package-lock.json CHANGELOG.md
 # Several notebooks run at a time, one thread each; the build then finds them all in the cache.
 define BUILD_BOOK
 $(KERNEL_ENV) OMP_NUM_THREADS=1 $(BIN)/python book/execute.py notebooks/*.ipynb --cache $(EXECUTED)
-$(KERNEL_ENV) OMP_NUM_THREADS=2 $(BIN)/jupyter-book build . --all -W -n --keep-going
+@all=--all; \
+	$(if $(WISHES),,test -e $(WHOLE) && test -z "$$(find $(MADE_OF) -type f -not -name '*.pyc' -newer $(WHOLE) -print -quit)" && all=;) \
+	rm -f $(WHOLE); mkdir -p _build; touch $(WHOLE).begun; \
+	$(KERNEL_ENV) OMP_NUM_THREADS=2 $(BIN)/jupyter-book build . $$all -W -n --keep-going && $(if $(WISHES),true,mv $(WHOLE).begun $(WHOLE))
 endef
 # The embedded models ship with the package: tests ask no model hub for anything.
 TEST_ENV := env HF_HUB_OFFLINE=1 MPLBACKEND=agg OMP_NUM_THREADS=1
@@ -82,7 +90,7 @@ book: $(INSTALLED) $(NPM)/.installed $(EXECUTED)/.current ## Build the book into
 
 book-twice: book ## Build the book again, from nothing, and say what differs from the first time
 	rm -rf _build/once && mv _build/html _build/once
-	rm -rf _build/.doctrees _build/jupyter_execute $(EXECUTED)
+	rm -rf _build/.doctrees _build/jupyter_execute $(EXECUTED) $(WHOLE)
 	$(BUILD_BOOK)
 	$(BIN)/python book/compare_builds.py _build/once _build/html
 
