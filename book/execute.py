@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +52,7 @@ def main(
     """Run the notebooks that the cache does not hold."""
     get_cache(cache).list_cache_records()  # makes the data base, which several processes must not do at once
     with ProcessPoolExecutor(processes) as pool:
-        runs = [pool.submit(partial(execute, path.resolve(), cache.resolve())) for path in notebooks]
+        runs = [pool.submit(execute, path.resolve(), cache.resolve()) for path in notebooks]
         for run in tqdm(as_completed(runs), total=len(runs), desc="notebooks", unit="notebook"):
             if (problem := run.result()) is not None:
                 tqdm.write(f"{problem}; the build will run it again and say why.")

@@ -206,9 +206,10 @@ def experiment_learning(
 ) -> None:
     """Turn the training's log into learning curves."""
     from refam_analysis.experiments import learning
+    from refam_analysis.experiments.provenance import results_of
 
     weights = learning.WEIGHTS[model]
-    result = learning.run(run or learning.RUN, weights=weights, results=results or _results_of(model))
+    result = learning.run(run or learning.RUN, weights=weights, results=results or results_of(model))
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 
@@ -230,16 +231,13 @@ def experiment_all(results: ResultsOption = None) -> None:
 
 def _make(run: Any, configuration: Any, results: Path | None, table: str, model: str | None = None) -> None:
     """Run an experiment, on one of the models where it is about them, and print one of its tables."""
+    from refam_analysis.experiments.provenance import results_of
     from refam_analysis.models.loading import EMBEDDED_MODELS
     from refam_analysis.weights import embedded_folder
 
     which = {} if model is None else {"folder": embedded_folder(EMBEDDED_MODELS[model])}
-    result = run(configuration, results=results or _results_of(model), progress=sys.stderr.isatty(), **which)
+    result = run(
+        configuration, results=results or results_of(model or "embedded"), progress=sys.stderr.isatty(), **which
+    )
     typer.echo(result[table].round(3).to_string(index=False))
     typer.echo(f"{result.name}: {result.provenance.seconds:.0f} seconds")
-
-
-def _results_of(model: str | None) -> Path:
-    from refam_analysis.experiments.provenance import RESULTS
-
-    return RESULTS if model in (None, "embedded") else RESULTS / str(model)

@@ -230,6 +230,19 @@ def load_result(name: str, *, results: Path = RESULTS, weights: Path = SHIPPED_W
     return Result(name, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}, provenance)
 
 
+def results_of(model: str, results: Path = RESULTS) -> Path:
+    """Where the results of one of the models that ship lie: those of the first by themselves, others in a folder.
+
+    Args:
+        model: its name, as :func:`refam_analysis.load_model` takes it.
+        results: the folder of all results.
+
+    >>> results_of("embedded-rich", Path("results")).as_posix(), results_of("embedded", Path("results")).as_posix()
+    ('results/embedded-rich', 'results')
+    """
+    return results if model == "embedded" else results / model
+
+
 class Parts:
     """Finished parts of an experiment, kept until its result is written, so that a stopped one goes on.
 

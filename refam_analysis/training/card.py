@@ -19,7 +19,7 @@ from refam_analysis.experiments.grounding import LEAST_RATIO, LEAST_TARGET
 from refam_analysis.experiments.grounding import NAME as GROUNDING
 from refam_analysis.experiments.learning import NAME as LEARNING
 from refam_analysis.experiments.learning import logged_numbers, training_commands, training_hours
-from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result
+from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result, results_of
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
 from refam_analysis.experiments.settings import NAME as SETTINGS
 from refam_analysis.experiments.styles import style_in
@@ -301,7 +301,7 @@ def main(
     """Write the model cards of the embedded weights."""
     cards = {}
     for model, folder in EMBEDDED_MODELS.items():
-        place = results if model == "embedded" else results / model
+        place = results_of(model, results)
         names = (SETTINGS, GROUNDING, LEARNING, *((GENERATION, SEGMENTER) if model == "embedded" else ()))
         loaded = {name: load_result(name, results=place, weights=weights) for name in names}
         cards[folder] = transformer_card(loaded, model)

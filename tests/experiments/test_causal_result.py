@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from refam_analysis.experiments.provenance import RESULTS, Result, load_result
 from refam_analysis.experiments.sink_changes import ARMS, changes_of, picture_changes_of
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.segmentation.pipeline import default_settings
-from refam_analysis.weights import embedded_folder
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +28,6 @@ def model() -> DiffusionModel:
 
 
 TEST = causal.CausalTest(scenes=3, pictures=1, numbers=(1,), draws=1, steps=1, seed=7, batch_size=2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("causal") / "weights" / "embedded-dit"
-    shutil.copytree(embedded_folder("embedded-dit"), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

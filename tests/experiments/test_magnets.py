@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +31,6 @@ from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, make_prompt
 from refam_analysis.recording import record
 from refam_analysis.scenes import COLOURS
 from refam_analysis.segmentation import default_settings, heatmap, peak
-from refam_analysis.weights import embedded_folder
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +242,6 @@ def test_scene_values_pair_the_two_conditions() -> None:
 # The experiment
 
 TEST = magnets.MagnetTest(scenes=3, doses=(1,), seed=7, batch_size=2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("magnets") / "weights" / "embedded-dit"
-    shutil.copytree(embedded_folder("embedded-dit"), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
