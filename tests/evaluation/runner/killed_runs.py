@@ -3,12 +3,13 @@
     python killed_runs.py FOLDER LIMIT SEED TIMES
 
 One process loads the embedded models and forks for every run. ``FOLDER/whole`` is never killed; ``FOLDER/<i>`` is
-killed once, then ``FOLDER/killed.jsonl`` notes what had been finished by then and what the folder held, then it is
-finished.
+killed once, a random while after it kept a number of groups that goes round with ``i``, then ``FOLDER/killed.jsonl``
+notes what had been finished by then and what the folder held, then it is finished.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -75,23 +76,43 @@ def main(folder: Path, limit: int, seed: int, times: int) -> None:
     configuration = RunConfiguration("scenes", "test", limit=limit, magnets=(".", "a"), settings={"seeds": 1})
     loaded = load_models(configuration)
     models = describe_models(loaded)
-    before = time.monotonic()
-    finished(forked(lambda: start(configuration, loaded, models, folder / "whole", None)))
-    whole, moments = time.monotonic() - before, random.Random(seed)
+
+    def begin(out: Path) -> tuple[int, int]:
+        """A run, and where it says what it kept."""
+        reader, writer = os.pipe()
+        child = forked(lambda: start(configuration, loaded, models, out, writer))
+        os.close(writer)
+        return child, reader
+
+    spans, moments = undisturbed(*begin(folder / "whole")), random.Random(seed)
     for number in range(times):
         out = folder / str(number)
-        reader, writer = os.pipe()
-        child = forked(lambda out=out, writer=writer: start(configuration, loaded, models, out, writer))
-        os.close(writer)
-        time.sleep(moments.uniform(0.0, whole))
-        os.kill(child, signal.SIGKILL)
-        ended = os.waitpid(child, 0)[1]
-        with os.fdopen(reader, "rb") as file:
-            said = list(file.read())
+        kept = number % len(spans)
         # in a process of its own too: this one stays without parquet's threads, so that it can fork
-        noted = {"number": number, "said": said, "killed": os.WIFSIGNALED(ended)}
+        noted = {"number": number} | kill(*begin(out), kept, moments.uniform(0.0, spans[kept]))
         finished(forked(lambda out=out, noted=noted: note(folder, {**noted, "held": in_folder(out)})))
         finished(forked(lambda out=out: start(configuration, loaded, models, out, None)))
+
+
+def undisturbed(child: int, reader: int) -> list[float]:
+    """Seconds of a run to its first kept group, from one to the next, and from the last to the end."""
+    moments = [time.monotonic()]
+    while os.read(reader, 1):
+        moments.append(time.monotonic())
+    finished(child)
+    os.close(reader)
+    moments.append(time.monotonic())
+    return [after - before for before, after in itertools.pairwise(moments)]
+
+
+def kill(child: int, reader: int, kept: int, seconds: float) -> dict[str, object]:
+    """End a run so many seconds after it kept so many groups; which it had kept by then, and whether it still ran."""
+    said = b"".join(os.read(reader, 1) for _ in range(kept))
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    ended = os.waitpid(child, 0)[1]
+    with os.fdopen(reader, "rb") as file:
+        return {"said": list(said + file.read()), "killed": os.WIFSIGNALED(ended)}
 
 
 def note(folder: Path, entry: dict) -> None:
