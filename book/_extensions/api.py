@@ -124,7 +124,7 @@ def described_data(entry: Public) -> list[str]:
 
 def is_plain(value: Any) -> bool:
     """Whether a value's text reads like the code that makes it."""
-    return type(value).__module__ in ("builtins", "typing") and " object at 0x" not in repr(value)
+    return type(value).__module__ in ("builtins", "typing") and " at 0x" not in repr(value)
 
 
 def used_in(path: str) -> list[str]:
