@@ -26,7 +26,7 @@ from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
 from refam_analysis.recording import Recording, record_batch
-from refam_analysis.recording.quantities import QUANTITIES, absent_quantities
+from refam_analysis.recording.quantities import QUANTITIES, absent_from
 
 ROLES_A_KIND = 8
 """How many roles of a kind the table of sinks keeps: a large model has thousands of padding and image tokens."""
@@ -85,7 +85,7 @@ def phenomena(
         token), ``importance`` (`key_importance`), ``mass`` and ``mass_with_magnets`` (`mass_by_kind`) and ``moved``
         (`mass_moved`). What the model lacks the attention for is not there.
     """
-    missing = {**absent_quantities(model.family.attention), **model.family.absent}
+    missing = absent_from(model.family)
     kept = [name for name in QUANTITIES if name in _wanted() and name not in missing]
     plain: list[Recording] = []
     appended: list[Recording] = []

@@ -26,7 +26,7 @@ from refam_analysis.models.images import ImageSource
 from refam_analysis.prompts import DEFAULT_MAGNETS, make_prompt
 from refam_analysis.recording import Intervention
 from refam_analysis.recording.interventions import How
-from refam_analysis.recording.quantities import absent_quantities
+from refam_analysis.recording.quantities import absent_from
 from refam_analysis.segmentation.heatmap import heatmaps
 from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.point import peak
@@ -323,5 +323,5 @@ def _log_ratio(numerator: float, denominator: float) -> float:
 
 def _tells_sinks(model: DiffusionModel) -> list[str]:
     """What has to be kept for ranking, as far as the model has it."""
-    absent = {**absent_quantities(model.family.attention), **model.family.absent}
+    absent = absent_from(model.family)
     return [name for name in ("received_from_text", "received_from_image") if name not in absent]

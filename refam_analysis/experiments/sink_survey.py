@@ -21,7 +21,7 @@ from refam_analysis.evaluation.recordings import record_items
 from refam_analysis.files import told_when_refused, written_whole
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.recording import Recording
-from refam_analysis.recording.quantities import absent_quantities
+from refam_analysis.recording.quantities import absent_from
 
 _KEEP = ("entropy", "received_from_text", "received_from_image", "uniformity_from_text", "uniformity_from_image")
 
@@ -125,7 +125,7 @@ def _recordings(
     seed: int,
 ) -> Iterator[Recording]:
     """Batch by batch, with what the model has of the quantities that tell sinks."""
-    absent = {**absent_quantities(model.family.attention), **model.family.absent}
+    absent = absent_from(model.family)
     keep = [name for name in _KEEP if name not in absent]
     for start in range(0, len(items), batch_size):
         part = items[start : start + batch_size]

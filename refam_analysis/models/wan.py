@@ -23,7 +23,7 @@ from refam_analysis.models.t5_video import T5VideoModel, per_channel
 from refam_analysis.prompts import Prompt, PromptError, Token, align_tokens
 
 
-class RewrittenPromptError(PromptError):
+class CleanedPromptError(PromptError):
     """The pipeline would not read the prompt as it is written."""
 
     def __init__(self, prompt: str, read_as: str) -> None:
@@ -87,12 +87,12 @@ class WanModel(T5VideoModel):
         """UMT5's tokens, padding included.
 
         Raises:
-            RewrittenPromptError: the pipeline would change the text before it cuts it into tokens (HTML entities, and
+            CleanedPromptError: the pipeline would change the text before it cuts it into tokens (HTML entities, and
                 what ftfy mends where that is installed).
             PromptTooLongError: it does not fit.
         """
         if (read_as := prompt_clean(prompt.text)) != prompt.text:
-            raise RewrittenPromptError(prompt.text, read_as)
+            raise CleanedPromptError(prompt.text, read_as)
         return align_tokens(prompt, self.pipeline.tokenizer, length=self.text_length, encoder="umt5")
 
     def encode_texts(self, texts: Sequence[str]) -> dict[str, Batched]:

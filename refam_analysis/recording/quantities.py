@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from refam_analysis.errors import RefamError
+from refam_analysis.models.family import Family
 from refam_analysis.models.layout import CALLS, Attention, Role
 
 Side = Literal["text", "image", "all"]
@@ -107,6 +108,16 @@ def absent_quantities(attention: Attention) -> dict[str, str]:
     lacking = "the attention among image tokens of this model has no softmax, or is not recorded."
     reasons = {name: f"{_NO_TEXT_QUERIES}." if QUANTITIES[name].rows == "text" else lacking for name in QUANTITIES}
     return {name: _ABSENT.get(name, reason) for name, reason in reasons.items() if name not in shown}
+
+
+def absent_from(family: Family) -> dict[str, str]:
+    """What a family does not have, and why: for its kind of attention, and for what is peculiar to it.
+
+    >>> from refam_analysis.models.flux import FluxModel
+    >>> absent_from(FluxModel.family)
+    {}
+    """
+    return {**absent_quantities(family.attention), **family.absent}
 
 
 def _absent_alone(side: Side) -> dict[str, str]:

@@ -21,7 +21,7 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.images import ImageSource
 from refam_analysis.prompts import Prompt
 from refam_analysis.recording import Intervention, Recording, record_batch
-from refam_analysis.recording.quantities import absent_quantities
+from refam_analysis.recording.quantities import absent_from
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
 
 _TELLS_SINKS = ("received_from_text", "received_from_image", "uniformity_from_text", "uniformity_from_image")
@@ -129,7 +129,7 @@ def look_for_sinks(
     for prompt in prompts:
         if settings.gas == "redirect" and not prompt.magnets:
             raise NoMagnetsError(prompt.expression)
-    absent = {**absent_quantities(model.family.attention), **model.family.absent}
+    absent = absent_from(model.family)
     recordings = record_batch(
         model, images, prompts, noise_level=settings.noise_levels, seeds=seeds,
         keep=[name for name in _TELLS_SINKS if name not in absent],

@@ -25,7 +25,7 @@ from refam_analysis.models.blocks import find_blocks
 from refam_analysis.prompts import Prompt
 from refam_analysis.prompts.noun_phrases import noun_phrase
 from refam_analysis.recording import Intervention, QuantityMissingError, Recording, record_batch
-from refam_analysis.recording.quantities import absent_quantities
+from refam_analysis.recording.quantities import absent_from
 from refam_analysis.segmentation import (
     HeatmapSettings,
     SegmentationResult,
@@ -219,7 +219,7 @@ class Answerer:
     @property
     def _told_by(self) -> tuple[str, ...]:
         """What tells of sinks, and entropy, as far as the model has them."""
-        absent = {**absent_quantities(self.model.family.attention), **self.model.family.absent}
+        absent = absent_from(self.model.family)
         return tuple(name for name in _TELLING if name not in absent)
 
     def _result(

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from refam_analysis.errors import RefamError
 from refam_analysis.models import TokenLayout, UnsupportedModelError, load_model
 from refam_analysis.models.family import ModelDefaults
-from refam_analysis.models.wan import RewrittenPromptError, WanModel
+from refam_analysis.models.wan import CleanedPromptError, WanModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.recording import OtherRunError, Recorder, RecorderBusyError, Recording, estimate, record
 
@@ -67,7 +67,7 @@ def test_all_places_behind_the_prompt_are_attended_to_alike(model: WanModel) -> 
 )
 def test_a_prompt_that_the_pipeline_would_rewrite_is_refused(model: WanModel, written: str, read_as: str) -> None:
     for use in (lambda: model.encode_prompts([make_prompt(written)]), lambda: model.generate(written)):
-        with pytest.raises(RewrittenPromptError, match=f"reads the prompt '{written}' as '{read_as}'"):
+        with pytest.raises(CleanedPromptError, match=f"reads the prompt '{written}' as '{read_as}'"):
             use()
     assert model.tokens(make_prompt(read_as))[0].kind == "stop"
 

@@ -84,7 +84,7 @@ def untestable(model: DiffusionModel) -> dict[str, str]:
     Args:
         model: from ``load_model``.
     """
-    kept = kept_of(model.family.attention, model.family.absent)
+    kept = kept_of(model.family)
     needs = {"c7": "text_to_text", "c8": "text_to_image", "c9": "entropy", "c2_gives": "entropy"}
     return {
         criterion.name: f"the model has no {quantity}"
@@ -100,7 +100,7 @@ def _about_blocks(
     """For each scene its profiles, and the criteria that follow from the recording alone."""
     models = {"model": asked.model} | ({"untrained": asked.untrained} if asked.untrained else {})
     heads: Heads = "each" if asked.settings.heads else "mean"  # a large model is read over all heads
-    kept = kept_of(asked.model.family.attention, asked.model.family.absent)
+    kept = kept_of(asked.model.family)
     recordings = {
         source: record_batch(
             model,

@@ -23,8 +23,9 @@ from refam_analysis.analysis.phrases import find_phrases, within_phrase_excess
 from refam_analysis.analysis.tables import over_scenes
 from refam_analysis.analysis.units import number_of_keys
 from refam_analysis.evaluation.items import GroundingItem
+from refam_analysis.models.family import Family
 from refam_analysis.recording import Recording
-from refam_analysis.recording.quantities import QUANTITIES, absent_quantities
+from refam_analysis.recording.quantities import QUANTITIES, absent_from
 
 Floats = NDArray[np.float64]
 
@@ -47,14 +48,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """Measure -> the quantities without which it is NaN."""
 
 
-def kept_of(attention: str, absent: Mapping[str, str]) -> tuple[str, ...]:
-    """What of :data:`KEPT` a model has.
-
-    Args:
-        attention: of its layout: "joint", "separate" or "cross".
-        absent: what its family lacks besides.
-    """
-    missing = {**absent_quantities(attention), **absent}  # type: ignore[arg-type]
+def kept_of(family: Family) -> tuple[str, ...]:
+    """What of :data:`KEPT` a model of a family has."""
+    missing = absent_from(family)
     return tuple(name for name in QUANTITIES if name in KEPT and name not in missing)
 
 
