@@ -41,7 +41,7 @@ def mentions(words: Sequence[str]) -> Iterator[Mention]:
     """
     plain = [word.casefold().replace("’", "'") for word in words]
     text = " ".join(plain)
-    for pattern in _compiled(_BLOTS):
+    for pattern in _compiled(BLOTS):
         text = pattern.sub(lambda match: "#" * len(match[0]), text)
     ends = [len(" ".join(plain[: i + 1])) for i in range(len(plain))]
     starts = [end - len(word) for end, word in zip(ends, plain, strict=True)]
@@ -60,7 +60,7 @@ def mentions(words: Sequence[str]) -> Iterator[Mention]:
 
 def _first_match(text: str, start: int) -> re.Match[str] | None:
     """What the first pattern that fits at this place finds."""
-    matches = (pattern.match(text, start) for pattern in _compiled(_PATTERNS))
+    matches = (pattern.match(text, start) for pattern in _compiled(PATTERNS))
     return next((match for match in matches if match is not None), None)
 
 
@@ -71,9 +71,9 @@ def _mention(match: re.Match[str]) -> tuple[tuple[str, ...], int | None, bool] |
         return None
     core = tuple(re.split("[ -]", found["run"]))
     whole = found.get("whole")
-    if whole is not None and whole not in _WHOLES and (whole not in lexicon("group") or not _MIDDLES.isdisjoint(core)):
+    if whole is not None and whole not in WHOLES and (whole not in lexicon("group") or not MIDDLES.isdisjoint(core)):
         return None
-    rank = _RANKS.get(found.get("rank") or "")
+    rank = RANKS.get(found.get("rank") or "")
     is_extreme = bool(found.get("extreme")) or found.get("rank") == "last" or "most" in core or "near" in found
     return core, rank, is_extreme
 
@@ -107,14 +107,14 @@ _CARDINAL_RANKS = {
     **{word: i + 1 for i, word in enumerate("one two three four five six seven eight nine ten".split())},
     **{str(i): i for i in range(1, 11)},
 }
-_RANKS = _ORDINAL_RANKS | _CARDINAL_RANKS
+RANKS = _ORDINAL_RANKS | _CARDINAL_RANKS
 _COUNTED = _any(_ORDINAL_RANKS, ["last"])
-_MIDDLES = frozenset(("middle", "center", "centre", "central"))
-_WHOLES = lexicon("picture") | lexicon("viewer") | _MIDDLES
+MIDDLES = frozenset(("middle", "center", "centre", "central"))
+WHOLES = lexicon("picture") | lexicon("viewer") | MIDDLES
 """What a side of is a place in the picture."""
 
 _SIDE = _any(lexicon("sides"))
-_CORE = _any(lexicon("sides"), _MIDDLES, lexicon("depths"))
+_CORE = _any(lexicon("sides"), MIDDLES, lexicon("depths"))
 _NEAR, _FAR = _any(lexicon("near_words")), _any(lexicon("far_words"))
 _DETERMINER = _any(lexicon("determiners"))
 _VIEWER = _any(lexicon("viewer"))
@@ -138,7 +138,7 @@ _NOT_THE = "".join(
 )
 """Behind one of these, "left" and "right" are nouns."""
 
-_BLOTS = (
+BLOTS = (
     # Clothes and furniture.
     rf"\b{_any(lexicon('top_garments'), COLOUR_WORDS)} (?:top|bottom)s?\b(?! (?:left|right|middle|corner|of)\b)",
     r"\b(?:a|his|her|their) top\b(?! (?:left|right|corner|row|shelf|bunk)\b)|\btop hats?\b",
@@ -151,7 +151,7 @@ _BLOTS = (
     r"\b(?:only|last) (?:(?!(?:on|at|to|in|from|the)\b)\w+ ){1,4}left$",
     # Exactly, and correct.
     rf"{_NOT_THE}\bright {_any(lexicon('not_after_right'))}\b",
-    rf"{_NOT_THE}\bright in (?:the )?(?:front|{'|'.join(_MIDDLES)})\b",
+    rf"{_NOT_THE}\bright in (?:the )?(?:front|{'|'.join(sorted(MIDDLES))})\b",
     r"\ball right\b|\bright[ -](?:side|way) up\b|\bright (?:now|away|angles?)\b|\b(?:left|right) (?:turn|way)\b",
     # A person's or a thing's own side.
     rf"\b{_OWNER} (?:own )?(?:{_INTENSIFIER} )*{_CORE}\b(?:[ -]hand)?(?: side)?",
@@ -170,7 +170,7 @@ _BLOTS = (
     rf"\b(?:no|nor|neither|never|without)(?= (?:{_PREPOSITION} )?{_LIKELY}){_SCOPE}",
 )
 
-_PATTERNS = (
+PATTERNS = (
     # Counted.
     rf"(?P<rank>{_COUNTED})\b(?: {_GAP}){{0,3}}(?: in)? (?P<all>from {_THE}{_VERY}(?P<run>{_RUN})){_OF}",
     rf"(?P<rank>{_COUNTED})\b(?: (?!row\b|shelf\b){_GAP}){{0,3}} (?P<all>(?:on|at|to) {_THE}{_VERY}"

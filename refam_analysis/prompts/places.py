@@ -56,15 +56,15 @@ class Place:
     y: Along | None
 
 
-_SIDES: dict[str, tuple[str, float]] = {
+SIDES: dict[str, tuple[str, float]] = {
     "left": ("x", 0.0), "leftmost": ("x", 0.0), "right": ("x", 1.0), "rightmost": ("x", 1.0),
     "top": ("y", 0.0), "upper": ("y", 0.0), "above": ("y", 0.0), "topmost": ("y", 0.0), "uppermost": ("y", 0.0),
     "highest": ("y", 0.0), "bottom": ("y", 1.0), "lower": ("y", 1.0), "below": ("y", 1.0), "bottommost": ("y", 1.0),
     "lowermost": ("y", 1.0), "lowest": ("y", 1.0),
 }  # fmt: skip
-_SUPERLATIVES = frozenset(("leftmost", "rightmost", "topmost", "uppermost", "highest", "bottommost", "lowermost",
+SUPERLATIVES = frozenset(("leftmost", "rightmost", "topmost", "uppermost", "highest", "bottommost", "lowermost",
                            "lowest"))  # fmt: skip
-_DEPTHS: dict[str, float] = {
+DEPTHS: dict[str, float] = {
     **dict.fromkeys(("front", "foreground", *lexicon("near_words")), 1.0),
     **dict.fromkeys(("back", "background", "rear", "behind", "distance", "distant", *lexicon("far_words")), 0.0),
 }
@@ -124,12 +124,12 @@ def _meaning(mention: Mention) -> tuple[Along | None, Along | None]:
     """What the words that stand together say about x and about y."""
     axes: dict[str, Along] = {}
     for word in mention.core:
-        if word in _SIDES and _SIDES[word][0] not in axes:
-            axis, end = _SIDES[word]
-            axes[axis] = _towards(end, mention.rank, extreme=mention.is_extreme or word in _SUPERLATIVES)
+        if word in SIDES and SIDES[word][0] not in axes:
+            axis, end = SIDES[word]
+            axes[axis] = _towards(end, mention.rank, extreme=mention.is_extreme or word in SUPERLATIVES)
     for word in mention.core:
-        if word in _DEPTHS:
-            axes.setdefault("y", Along(_counted(_DEPTHS[word], mention.rank or 1), DEPTH_SPREAD))
+        if word in DEPTHS:
+            axes.setdefault("y", Along(_counted(DEPTHS[word], mention.rank or 1), DEPTH_SPREAD))
     if "corner" in mention.core:
         for axis in ("x", "y"):
             axes.setdefault(axis, Along(0.0, SIDE_SPREAD, either_end=True))

@@ -18,9 +18,9 @@ Tag = Literal[
     "adverb", "number", "adjective", "participle", "verb", "noun", "end",
 ]  # fmt: skip
 
-_WORDS: dict[str, Tag] = {"of": "of", "with": "with", "without": "with", "in": "in", "than": "than", "and": "and",
+WORDS: dict[str, Tag] = {"of": "of", "with": "with", "without": "with", "in": "in", "than": "than", "and": "and",
                           "or": "and", "&": "and", "about": "participle"}  # fmt: skip
-_SECTIONS: dict[str, Tag] = {
+SECTIONS: dict[str, Tag] = {
     "relatives": "relative", "determiners": "determiner", "wear_verbs": "wear", "copulas": "copula",
     "place_words": "place", "place_prepositions": "preposition", "adverbs": "adverb", "ordinals": "number",
     "cardinals": "number", "adjectives": "adjective", "ing_nouns": "noun",
@@ -54,11 +54,11 @@ def tag_of(word: str) -> Tag:
     >>> [tag_of(word) for word in "the bearded man walks near a left-hand railing".split()]
     ['determiner', 'adjective', 'noun', 'verb', 'place', 'determiner', 'place', 'noun']
     """
-    if word in _WORDS:
-        return _WORDS[word]
+    if word in WORDS:
+        return WORDS[word]
     if is_punctuation(word):
         return "mark"
-    for section, tag in _SECTIONS.items():
+    for section, tag in SECTIONS.items():
         if word in lexicon(section):
             return tag
     if word in COLOUR_WORDS:

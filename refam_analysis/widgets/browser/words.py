@@ -16,14 +16,14 @@ from refam_analysis.prompts import STOP_WORDS, mentions, ruled
 from refam_analysis.prompts.lexicon import forms, lexicon
 from refam_analysis.prompts.magnets import COLOUR_WORDS
 from refam_analysis.prompts.places import (
-    _DEPTHS,
-    _SIDES,
-    _SUPERLATIVES,
     COUNTED_SPREAD,
     DEPTH_SPREAD,
+    DEPTHS,
     EXTREME_SPREAD,
     MIDDLE_SPREAD,
     SIDE_SPREAD,
+    SIDES,
+    SUPERLATIVES,
 )
 from refam_analysis.widgets.browser.parts import BrowserModelError
 
@@ -98,15 +98,15 @@ def place_tables() -> dict[str, Any]:
     ('x', 0.0)
     """
     return {
-        "blots": [pattern.replace("(?P<", "(?<") for pattern in mentions._BLOTS],
-        "patterns": [pattern.replace("(?P<", "(?<") for pattern in mentions._PATTERNS],
-        "ranks": mentions._RANKS,
-        "wholes": sorted(mentions._WHOLES),
-        "middles": sorted(mentions._MIDDLES),
+        "blots": [pattern.replace("(?P<", "(?<") for pattern in mentions.BLOTS],
+        "patterns": [pattern.replace("(?P<", "(?<") for pattern in mentions.PATTERNS],
+        "ranks": mentions.RANKS,
+        "wholes": sorted(mentions.WHOLES),
+        "middles": sorted(mentions.MIDDLES),
         "group": sorted(lexicon("group")),
-        "sides": _SIDES,
-        "superlatives": sorted(_SUPERLATIVES),
-        "depths": _DEPTHS,
+        "sides": SIDES,
+        "superlatives": sorted(SUPERLATIVES),
+        "depths": DEPTHS,
         "spreads": {
             "side": SIDE_SPREAD,
             "extreme": EXTREME_SPREAD,
@@ -126,8 +126,8 @@ def phrase_tables() -> dict[str, Any]:
     verbs = ("action_verbs", "motion_verbs")
     named = ("place_words", "place_parts", "picture", "viewer", "particles", "clothing")
     return {
-        "words": ruled._WORDS,
-        "sections": [(tag, sorted(lexicon(section))) for section, tag in ruled._SECTIONS.items()],
+        "words": ruled.WORDS,
+        "sections": [(tag, sorted(lexicon(section))) for section, tag in ruled.SECTIONS.items()],
         "lists": {
             "acts": sorted(form for name in verbs for form in forms(name) - lexicon(name)),
             "colours": sorted(COLOUR_WORDS),
