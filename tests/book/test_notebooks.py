@@ -47,6 +47,12 @@ def test_figures_have_caption_name_and_alternative_text(path: Path) -> None:
         assert len(one.get("image", {}).get("alt", "")) >= 15
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_saved_as_a_figure_is_one_in_the_book(path: Path) -> None:
+    saving = [cell for cell in cells(path) if re.search(r"^save_figure\(", "".join(cell["source"]), re.MULTILINE)]
+    assert [cell["id"] for cell in saving if "figure" not in cell["metadata"].get("mystnb", {})] == []
+
+
 def test_names_of_figures_are_unique() -> None:
     names = Counter(one["figure"]["name"] for path in NOTEBOOKS for one in figures(path))
     assert [name for name, count in names.items() if count > 1] == []
