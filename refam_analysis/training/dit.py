@@ -204,6 +204,7 @@ def main(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
     start: Annotated[Path | None, typer.Option(help="Folder of a model whose weights to begin with.")] = None,
+    parts: Annotated[Path | None, typer.Option(help="Of a model whose autoencoder and tokenizers to take.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
@@ -211,9 +212,10 @@ def main(
                    minutes=minutes, peak=peak, seed=seed, device=device,
                    **({"until": until} if until else {}), **({"compile": ""} if compiled else {}),
                    **({"bfloat16": ""} if bfloat16 else {}), **({"start": start} if start else {}),
+                   **({"parts": parts} if parts else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
-    if start is not None:
-        copy_parts(start, out)
+    if (taken := start or parts) is not None:
+        copy_parts(taken, out)
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
     data = LatentScenes(out, vae, number=scenes, size=size, device=on, style=scenes_style)

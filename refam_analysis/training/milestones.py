@@ -1,0 +1,178 @@
+"""What changes along trainings: profiles over blocks and sinks of the weights that ``--keep`` put aside.
+
+    python -m refam_analysis.training.milestones --run runs/seed-0 --run runs/seed-1 --run runs/seed-2
+
+Runs that differ in their seed alone say which findings belong to the architecture and the data, and which to one model.
+Where a training begins is measured too: as step 0 stands the same transformer with random weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from tqdm.auto import tqdm
+
+from refam_analysis.analysis.key_effects import KeyEffects, key_effects
+from refam_analysis.analysis.sinks import call_sinks
+from refam_analysis.evaluation.grounding import untrained
+from refam_analysis.evaluation.items import hard_items
+from refam_analysis.evaluation.recordings import record_items
+from refam_analysis.experiments.claims.profiles import kept_of, profile_means, profile_of
+from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes.sampling import Style
+from refam_analysis.training.assembly import IMAGE_SIZE, as_model
+from refam_analysis.training.checkpoints import load_checkpoint
+from refam_analysis.training.dit import CONFIGURATIONS
+from refam_analysis.training.export import assemble
+
+NAME = "milestones"
+
+
+@dataclass(frozen=True)
+class MilestonesTest:
+    """What is measured.
+
+    Attributes:
+        configuration: which of ``dit.CONFIGURATIONS`` was trained.
+        size: height and width of the pictures.
+        scenes: of the validation split, three objects each.
+        noise_level: of the recordings.
+        seed: of the noise, of the untrained weights and of the statistics.
+    """
+
+    configuration: str = "small"
+    size: int = IMAGE_SIZE
+    scenes: int = 100
+    noise_level: float = 0.6
+    seed: int = 0
+
+    def command(self, runs: Sequence[Path]) -> str:
+        """Makes the result again; where the working folders lie is left out."""
+        named = " ".join(f"--run {run.name}" for run in runs)
+        return (
+            f"python -m refam_analysis.training.{NAME} {named} --configuration {self.configuration} "
+            f"--size {self.size} --scenes {self.scenes} --seed {self.seed}"
+        )
+
+
+def milestones(run: Path) -> list[int]:
+    """The steps whose weights a run put aside, and its newest, in their order.
+
+    Args:
+        run: its working folder.
+
+    Raises:
+        FileNotFoundError: it holds no checkpoint.
+    """
+    return sorted({int(path.stem.removeprefix("dit-")) for path in run.glob("dit-*.safetensors")} | {_newest(run)[0]})
+
+
+def _newest(run: Path) -> tuple[int, Style]:
+    """The newest step of a run, and the scenes that it is trained on."""
+    found = load_checkpoint(run, "dit")
+    if found is None:
+        raise FileNotFoundError(f"{run} holds no checkpoint of a transformer: give the working folder of a training.")
+    return int(found[1]["step"]), found[1].get("style", "plain")
+
+
+def run(
+    runs: Sequence[Path],
+    test: MilestonesTest | None = None,
+    *,
+    name: str = NAME,
+    results: Path = RESULTS,
+    progress: bool = False,
+) -> Result:
+    """Measure every milestone of every run on the same scenes, and write the result.
+
+    Args:
+        runs: working folders, which are called by their names.
+        test: None for the one that is reported.
+        name: of the result.
+        results: the folder of all results.
+        progress: show a bar over milestones.
+
+    Returns:
+        The tables ``profiles`` (a row a (run, step, measure, block), with what
+        :func:`~refam_analysis.experiments.claims.profiles.profile_means` says) and ``sinks`` (a row a (run, step):
+        how many ``pairs`` of a block and a role there are, how many of them are ``called`` sinks, and the ``effect`` of
+        the strongest that at least half of the scenes have, with its interval and its ``block`` and ``role``).
+
+    Raises:
+        FileNotFoundError: a run holds no checkpoint.
+    """
+    test, watch = test or MilestonesTest(), Stopwatch()
+    stages = [(folder, step) for folder in runs for step in (0, *milestones(folder))]
+    checkpoints = {
+        file: digest
+        for folder in runs
+        for file, digest in weights_sha256(folder).items()
+        if Path(file).name.startswith("dit")
+    }
+    configuration = {**dataclasses.asdict(test), "runs": [folder.name for folder in runs], "checkpoints": checkpoints}
+    parts = Parts(results.parent / ".cache", name, configuration)
+    tables: dict[str, list[pd.DataFrame]] = {"profiles": [], "sinks": []}
+    for folder, step in tqdm(stages, desc="milestones", disable=not progress):
+        measure = cache(partial(_measured, folder, step, test))
+        for table, rows in tables.items():
+            part = parts.keep(f"{folder.name}-{step}-{table}", lambda measure=measure, table=table: measure()[table])
+            rows.append(part.assign(run=folder.name, step=step))
+    whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
+    result = write_result(name, whole, watch.provenance(test.command(runs), configuration, {}), results=results)
+    parts.forget()
+    return result
+
+
+def _measured(run: Path, step: int, test: MilestonesTest) -> dict[str, pd.DataFrame]:
+    model = _model(run, step, test)
+    items = hard_items("validation", test.scenes, objects=3, size=test.size, style=_newest(run)[1])
+    recordings = record_items(model, items, noise_level=test.noise_level, keep=kept_of(model.family), seed=test.seed)
+    effects = [key_effects(recording) for recording in recordings]
+    rows = [
+        {"item": number, "source": run.name, "block": block, "measure": measure, "value": value}
+        for number, (recording, item, of) in enumerate(zip(recordings, items, effects, strict=True))
+        for measure, values in profile_of(recording, item, of).items()
+        for block, value in zip(of.blocks, values.tolist(), strict=True)
+    ]
+    profiles = profile_means(pd.DataFrame(rows), seed=test.seed).drop(columns="source")
+    return {"profiles": profiles, "sinks": _sinks(effects, test.seed)}
+
+
+def _model(run: Path, step: int, test: MilestonesTest) -> DiffusionModel:
+    """The model at a step; at 0 the same with random weights."""
+    put_aside = None if step in (0, _newest(run)[0]) else step
+    model = as_model(assemble(run, test.configuration, step=put_aside), size=test.size)
+    return model if step else untrained(model, test.seed)
+
+
+def _sinks(effects: Sequence[KeyEffects], seed: int) -> pd.DataFrame:
+    """A row: how many sinks are called, and the strongest role that at least half of the scenes have."""
+    sinks = call_sinks(effects, seed=seed)
+    strongest = sinks[2 * sinks["scenes"] >= len(effects)].sort_values("effect").iloc[-1]
+    about = {column: strongest[column] for column in ("effect", "low", "high", "block", "role")}
+    return pd.DataFrame([{"pairs": len(sinks), "called": int(sinks["is_sink"].sum()), **about}])
+
+
+def main(
+    runs: Annotated[list[Path], typer.Option("--run", help="Working folder of a training; give several.")],
+    configuration: Annotated[str, typer.Option(help=f"Trained: one of {', '.join(CONFIGURATIONS)}.")] = "small",
+    size: Annotated[int, typer.Option(help="Height and width of the pictures.", min=8)] = IMAGE_SIZE,
+    scenes: Annotated[int, typer.Option(help="Of the validation split.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Of noise, untrained weights and statistics.")] = 0,
+    name: Annotated[str, typer.Option(help="Of the result, in the folder results.")] = NAME,
+) -> None:
+    """Measure attention along trainings, at the steps that were put aside, and write the result."""
+    test = MilestonesTest(configuration=configuration, size=size, scenes=scenes, seed=seed)
+    print(run(runs, test, name=name, progress=True)["sinks"].round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
