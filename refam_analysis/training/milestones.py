@@ -9,7 +9,7 @@ Where a training begins is measured too: as step 0 stands the same transformer w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -123,12 +123,16 @@ def run(
     for folder, step in tqdm(stages, desc="milestones", disable=not progress):
         measure = cache(partial(_measured, folder, step, test))
         for table, rows in tables.items():
-            part = parts.keep(f"{folder.name}-{step}-{table}", lambda measure=measure, table=table: measure()[table])
+            part = parts.keep(f"{folder.name}-{step}-{table}", partial(_table, measure, table))
             rows.append(part.assign(run=folder.name, step=step))
     whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
     result = write_result(name, whole, watch.provenance(test.command(runs), configuration, {}), results=results)
     parts.forget()
     return result
+
+
+def _table(measure: Callable[[], Mapping[str, pd.DataFrame]], name: str) -> pd.DataFrame:
+    return measure()[name]
 
 
 def _measured(run: Path, step: int, test: MilestonesTest) -> dict[str, pd.DataFrame]:
