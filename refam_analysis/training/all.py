@@ -4,14 +4,15 @@
 
 takes up the first stage that is not finished, goes on for so many minutes, and says what is left; the same command
 again goes on from there. Ctrl-C ends it after the step that is running. The stages of an image model, with the minutes
-that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules):
+that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules; the rich
+transformer's with ``--compile --bfloat16``):
 
 =====================  ===========================================  ======  =====
 stage                  what it does                                 plain   rich
 =====================  ===========================================  ======  =====
 autoencoder            pictures to latents and back                     10     30
-transformer, 64 px     draws the scenes, then the longer part           60    150
-transformer, 96 px     the same schedule to its end                     60    120
+transformer, 64 px     draws the scenes, then the longer part           60    180
+transformer, 96 px     the same schedule to its end                     60    150
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
