@@ -76,6 +76,7 @@ def tested(python: Path, versions: str, chosen: Sequence[str]) -> Outcome:
     report, start = FOLDER / f"{versions}.xml", time.monotonic()
     report.unlink(missing_ok=True)
     surroundings = {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    surroundings["REFAM_VERSIONS"] = versions
     surroundings["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     options = ["-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={report}"]
     run([str(python), "-m", "pytest", *options, *chosen], check=False, env=surroundings)
