@@ -20,7 +20,8 @@ KERNEL_ENV += $(if $(REFAM_SCENES),REFAM_SCENES="$(REFAM_SCENES)")
 # What readers ask of the notebooks; what they wrote under such wishes is kept for nobody else.
 WISHES := $(REFAM_MODEL)$(REFAM_BUNDLES)$(REFAM_FIGURES)$(REFAM_SCENES)
 # Sphinx notices by itself which pages have changed. What it cannot know that they are made of is asked of the files' dates;
-# and after a build that failed all pages are made again, or its warnings would be forgotten.
+# and after a build that failed all pages are made again, or its warnings would be forgotten; into an empty folder, since
+# Sphinx leaves pages there whose sources are gone.
 WHOLE := _build/.whole
 MADE_OF := refam_analysis results constraints.txt Makefile _config.yml _toc.yml book/_extensions book/_static \
 	book/inventories book/references.bib book/package-lock.json CHANGELOG.md
@@ -29,7 +30,7 @@ define BUILD_BOOK
 $(KERNEL_ENV) OMP_NUM_THREADS=1 $(BIN)/python book/execute.py notebooks/*.ipynb --cache $(EXECUTED)
 @all=--all; \
 	$(if $(WISHES),,test -e $(WHOLE) && test -z "$$(find $(MADE_OF) -type f -not -name '*.pyc' -newer $(WHOLE) -print -quit)" && all=;) \
-	rm -f $(WHOLE); mkdir -p _build; touch $(WHOLE).begun; \
+	rm -rf $(WHOLE) $${all:+_build/html}; mkdir -p _build; touch $(WHOLE).begun; \
 	$(KERNEL_ENV) OMP_NUM_THREADS=2 $(BIN)/jupyter-book build . $$all -W -n --keep-going && $(if $(WISHES),true,mv $(WHOLE).begun $(WHOLE))
 endef
 # The embedded models ship with the package: tests ask no model hub for anything.

@@ -114,12 +114,24 @@ def described_data(entry: Public) -> list[str]:
     text = docs.get(("", entry.source[1]))
     if not text:
         logger.warning("%s has no docstring", entry.path)
-    value = " ".join(repr(entry.value).split()) if is_plain(entry.value) else ""
+    value = " ".join(steady_repr(entry.value).split()) if is_plain(entry.value) else ""
     if len(value) > LONGEST_VALUE:
         value = value[: value.rfind(" ", 0, LONGEST_VALUE)] + " ..."
     lines = [f".. py:data:: {entry.name}", f"   :module: {entry.room}"]
     lines += [f"   :value: {value}", ""] if value else [""]
     return [*lines, *(f"   {line}" for line in text or []), *(f"   {line}" for line in used_in(entry.path)), ""]
+
+
+def steady_repr(value: Any) -> str:
+    """The repr, with the elements of a set in their order: repr's own changes from one Python to the next.
+
+    >>> steady_repr(frozenset("cab"))
+    "frozenset({'a', 'b', 'c'})"
+    """
+    if not isinstance(value, set | frozenset) or not value:
+        return repr(value)
+    elements = ", ".join(map(repr, sorted(value)))
+    return f"{{{elements}}}" if isinstance(value, set) else f"frozenset({{{elements}}})"
 
 
 def is_plain(value: Any) -> bool:

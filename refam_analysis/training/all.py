@@ -4,8 +4,8 @@
 
 takes up the first stage that is not finished, goes on for so many minutes, and says what is left; the same command
 again goes on from there. Ctrl-C ends it after the step that is running. The stages of an image model, with the minutes
-that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules; the rich
-transformer's with ``--compile --bfloat16``):
+that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules; the
+rich transformer's with ``--compile --bfloat16``):
 
 =====================  ===========================================  ======  =====
 stage                  what it does                                 plain   rich
