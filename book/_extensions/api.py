@@ -130,7 +130,7 @@ def steady_repr(value: Any) -> str:
     """
     if not isinstance(value, set | frozenset) or not value:
         return repr(value)
-    elements = ", ".join(map(repr, sorted(value)))
+    elements = ", ".join(sorted(map(repr, value)))
     return f"{{{elements}}}" if isinstance(value, set) else f"frozenset({{{elements}}})"
 
 
