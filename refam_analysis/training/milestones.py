@@ -24,9 +24,8 @@ from refam_analysis.analysis.sinks import call_sinks
 from refam_analysis.evaluation.grounding import untrained
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.evaluation.recordings import record_items
-from refam_analysis.experiments.claims.profiles import kept_of, profile_means, profile_of
+from refam_analysis.experiments.claims.profiles import kept_of, profile_means, profile_of, profile_rows
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model
 from refam_analysis.training.checkpoints import load_checkpoint
@@ -136,25 +135,21 @@ def _table(measure: Callable[[], Mapping[str, pd.DataFrame]], name: str) -> pd.D
 
 
 def _measured(run: Path, step: int, test: MilestonesTest) -> dict[str, pd.DataFrame]:
-    model = _model(run, step, test)
-    items = hard_items("validation", test.scenes, objects=3, size=test.size, style=_newest(run)[1])
+    newest, style = _newest(run)
+    pipeline = assemble(run, test.configuration, step=None if step in (0, newest) else step)
+    model = as_model(pipeline, size=test.size)
+    if step == 0:
+        model = untrained(model, test.seed)
+    items = hard_items("validation", test.scenes, objects=3, size=test.size, style=style)
     recordings = record_items(model, items, noise_level=test.noise_level, keep=kept_of(model.family), seed=test.seed)
     effects = [key_effects(recording) for recording in recordings]
     rows = [
-        {"item": number, "source": run.name, "block": block, "measure": measure, "value": value}
+        {"item": number, **row}
         for number, (recording, item, of) in enumerate(zip(recordings, items, effects, strict=True))
-        for measure, values in profile_of(recording, item, of).items()
-        for block, value in zip(of.blocks, values.tolist(), strict=True)
+        for row in profile_rows(run.name, of.blocks, profile_of(recording, item, of))
     ]
     profiles = profile_means(pd.DataFrame(rows), seed=test.seed).drop(columns="source")
     return {"profiles": profiles, "sinks": _sinks(effects, test.seed)}
-
-
-def _model(run: Path, step: int, test: MilestonesTest) -> DiffusionModel:
-    """The model at a step; at 0 the same with random weights."""
-    put_aside = None if step in (0, _newest(run)[0]) else step
-    model = as_model(assemble(run, test.configuration, step=put_aside), size=test.size)
-    return model if step else untrained(model, test.seed)
 
 
 def _sinks(effects: Sequence[KeyEffects], seed: int) -> pd.DataFrame:

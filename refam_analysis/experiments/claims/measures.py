@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from refam_analysis.analysis.key_effects import key_effects
 from refam_analysis.evaluation.items import GroundingItem
-from refam_analysis.experiments.claims.profiles import about_depth, kept_of, profile_of, strongest_key
+from refam_analysis.experiments.claims.profiles import about_depth, kept_of, profile_of, profile_rows, strongest_key
 from refam_analysis.experiments.claims.readings import about_readings
 from refam_analysis.experiments.claims.rules import CRITERIA
 from refam_analysis.experiments.sink_changes import ARMS, changes_of, claims_of
@@ -21,8 +19,6 @@ from refam_analysis.recording import record_batch
 from refam_analysis.recording.plans import Heads
 from refam_analysis.segmentation.segmenters import Segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
-
-Floats = NDArray[np.float64]
 
 _ASKED_ARMS = [arm for arm in ARMS if arm.path != "redirect"]
 """Of the causal tests, those that a claim asks for."""
@@ -118,7 +114,7 @@ def _about_blocks(
         for source, of in recordings.items():
             effects = key_effects(of[place])
             profile = profile_of(of[place], item, effects)
-            rows += _profile_rows(source, effects.blocks, profile)
+            rows += profile_rows(source, effects.blocks, profile)
             ending = "" if source == "model" else "_control"
             found = about_depth(profile) | (strongest_key(effects) if source == "model" else {})
             rows += (
@@ -127,14 +123,6 @@ def _about_blocks(
                 if source == "model" or name in _CONTROLLED
             )
         yield rows
-
-
-def _profile_rows(source: str, blocks: Sequence[int], profile: Mapping[str, Floats]) -> list[dict[str, object]]:
-    return [
-        {"source": source, "block": block, "measure": measure, "value": value}
-        for measure, values in profile.items()
-        for block, value in zip(blocks, values.tolist(), strict=True)
-    ]
 
 
 def _criterion(label: Mapping[str, object], measure: str, value: float) -> dict[str, object]:

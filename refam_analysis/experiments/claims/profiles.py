@@ -6,7 +6,7 @@ be drawn from it. What a model does not have is NaN in its profile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -87,6 +87,27 @@ def profile_of(recording: Recording, item: GroundingItem, effects: KeyEffects) -
         return found | {f"mass_on_{kind}": np.full(blocks, np.nan) for kind in KINDS}
     shares = mass_shares(recording, from_queries="image")
     return found | {f"mass_on_{kind}": shares.sel(kind=kind).values for kind in KINDS}
+
+
+def profile_rows(source: str, blocks: Sequence[int], profile: Mapping[str, Floats]) -> list[dict[str, object]]:
+    """A profile as rows of a table.
+
+    Args:
+        source: what it is of, such as "model" or "untrained".
+        blocks: their indices.
+        profile: from :func:`profile_of`.
+
+    Returns:
+        A row a (measure, block): ``source``, ``block``, ``measure``, ``value``.
+
+    >>> profile_rows("model", [3], {"row_entropy": np.array([0.5])})
+    [{'source': 'model', 'block': 3, 'measure': 'row_entropy', 'value': 0.5}]
+    """
+    return [
+        {"source": source, "block": block, "measure": measure, "value": value}
+        for measure, values in profile.items()
+        for block, value in zip(blocks, values.tolist(), strict=True)
+    ]
 
 
 def about_depth(profile: Mapping[str, Floats]) -> dict[str, float]:
