@@ -49,7 +49,8 @@ class NoResultError(RefamError, FileNotFoundError):
         super().__init__(
             f"There is no result {name!r} in {folder}. Results come with a checkout of the repository, not with the "
             f"installed package. An experiment's is made by `refam experiment {name}`, a ledger of claims by "
-            "`refam claims --out`, and what was timed by the benchmark of that name."
+            "`refam claims --out`, what was timed by the benchmark of that name, and what compares trainings by the "
+            "module of that name in refam_analysis.training."
         )
 
 
@@ -266,7 +267,8 @@ class Parts:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _git(*arguments: str) -> str:

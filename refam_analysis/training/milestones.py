@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -55,9 +55,8 @@ class MilestonesTest:
 
     def command(self, runs: Sequence[Path]) -> str:
         """Makes the result again; where the working folders lie is left out."""
-        named = " ".join(f"--run {run.name}" for run in runs)
         return (
-            f"python -m refam_analysis.training.{NAME} {named} --configuration {self.configuration} "
+            f"python -m refam_analysis.training.{NAME} {run_options(runs)} --configuration {self.configuration} "
             f"--size {self.size} --scenes {self.scenes} --seed {self.seed}"
         )
 
@@ -71,15 +70,54 @@ def milestones(run: Path) -> list[int]:
     Raises:
         FileNotFoundError: it holds no checkpoint.
     """
-    return sorted({int(path.stem.removeprefix("dit-")) for path in run.glob("dit-*.safetensors")} | {_newest(run)[0]})
+    return sorted({int(path.stem.removeprefix("dit-")) for path in run.glob("dit-*.safetensors")} | {newest(run)[0]})
 
 
-def _newest(run: Path) -> tuple[int, Style]:
-    """The newest step of a run, and the scenes that it is trained on."""
+def newest(run: Path) -> tuple[int, Style]:
+    """The newest step of a run, and the scenes that it is trained on.
+
+    Args:
+        run: its working folder.
+
+    Raises:
+        FileNotFoundError: it holds no checkpoint.
+    """
     found = load_checkpoint(run, "dit")
     if found is None:
         raise FileNotFoundError(f"{run} holds no checkpoint of a transformer: give the working folder of a training.")
     return int(found[1]["step"]), found[1].get("style", "plain")
+
+
+def run_options(runs: Sequence[Path]) -> str:
+    """Runs as a command names them; where their folders lie is left out.
+
+    >>> run_options([Path("runs/seed-0"), Path("runs/seed-1")])
+    '--run seed-0 --run seed-1'
+    """
+    return " ".join(f"--run {run.name}" for run in runs)
+
+
+def about_runs(runs: Sequence[Path]) -> dict[str, Any]:
+    """What a result says of the trainings that it is about.
+
+    Args:
+        runs: their working folders.
+
+    Returns:
+        ``runs``, their names; ``steps``, how far each has come; ``checkpoints``, the sha256 of every checkpoint of a
+        transformer, by ``<run>/<file>``.
+
+    Raises:
+        FileNotFoundError: a run holds no checkpoint.
+        ValueError: two runs have one name.
+    """
+    names = [run.name for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Runs are called by the names of their folders, and several are called {twice[0]!r}.")
+    steps = {run.name: newest(run)[0] for run in runs}
+    files = {file: digest for run in runs for file, digest in weights_sha256(run).items()}
+    transformers = {file: digest for file, digest in files.items() if Path(file).name.startswith("dit")}
+    return {"runs": names, "steps": steps, "checkpoints": transformers}
 
 
 def run(
@@ -107,22 +145,17 @@ def run(
 
     Raises:
         FileNotFoundError: a run holds no checkpoint.
+        ValueError: two runs have one name.
     """
     test, watch = test or MilestonesTest(), Stopwatch()
     stages = [(folder, step) for folder in runs for step in (0, *milestones(folder))]
-    checkpoints = {
-        file: digest
-        for folder in runs
-        for file, digest in weights_sha256(folder).items()
-        if Path(file).name.startswith("dit")
-    }
-    configuration = {**dataclasses.asdict(test), "runs": [folder.name for folder in runs], "checkpoints": checkpoints}
+    configuration = {**dataclasses.asdict(test), **about_runs(runs)}
     parts = Parts(results.parent / ".cache", name, configuration)
     tables: dict[str, list[pd.DataFrame]] = {"profiles": [], "sinks": []}
     for folder, step in tqdm(stages, desc="milestones", disable=not progress):
         measure = cache(partial(_measured, folder, step, test))
         for table, rows in tables.items():
-            part = parts.keep(f"{folder.name}-{step}-{table}", partial(_table, measure, table))
+            part = parts.keep(f"{folder.name}-{step}-{table}", partial(table_of, measure, table))
             rows.append(part.assign(run=folder.name, step=step))
     whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
     result = write_result(name, whole, watch.provenance(test.command(runs), configuration, {}), results=results)
@@ -130,13 +163,14 @@ def run(
     return result
 
 
-def _table(measure: Callable[[], Mapping[str, pd.DataFrame]], name: str) -> pd.DataFrame:
+def table_of(measure: Callable[[], Mapping[str, pd.DataFrame]], name: str) -> pd.DataFrame:
+    """One of the tables that a measurement gives; measured when asked."""
     return measure()[name]
 
 
 def _measured(run: Path, step: int, test: MilestonesTest) -> dict[str, pd.DataFrame]:
-    newest, style = _newest(run)
-    pipeline = assemble(run, test.configuration, step=None if step in (0, newest) else step)
+    last, style = newest(run)
+    pipeline = assemble(run, test.configuration, step=None if step in (0, last) else step)
     model = as_model(pipeline, size=test.size)
     if step == 0:
         model = untrained(model, test.seed)

@@ -48,7 +48,9 @@ MEASURED = sorted(
 def test_result_was_made_with_the_weights_that_ship(folder: Path) -> None:
     result = load_result(folder.name, results=folder.parent)
     assert result.tables and all(len(table) for table in result.tables.values())
-    assert result.provenance.command.startswith(("refam ", "python -m benchmarks."))
+    assert result.provenance.command.startswith(
+        ("refam ", "python -m benchmarks.", "python -m refam_analysis.training.")
+    )
 
 
 def test_bundles_of_other_models_are_whole() -> None:
@@ -131,6 +133,15 @@ def test_the_ledger_is_judged_by_the_rules_that_stand() -> None:
     pd.testing.assert_frame_equal(tables["verdicts"], result["verdicts"])
     assert (RESULTS / "claims" / "ledger.md").read_text() == ledger.as_markdown(result)
     assert result.provenance.configuration["rules"] == [dataclasses.asdict(one) for one in CRITERIA]
+
+
+def test_the_ledgers_of_several_trainings_are_judged_by_the_same_rules() -> None:
+    result = committed("seeds")
+    for run, scenes in result["scenes"].groupby("run"):
+        tables = ledger.judged(scenes.drop(columns="run"), {}, seed=result.provenance.configuration["seed"])
+        for name in ("ledger", "verdicts"):
+            rows = result[name].query("run == @run").drop(columns="run").reset_index(drop=True)
+            pd.testing.assert_frame_equal(tables[name], rows)
 
 
 def test_curves_are_those_of_the_log() -> None:

@@ -14,25 +14,12 @@ from refam_analysis.analysis.units import number_of_keys
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.evaluation.recordings import record_items
 from refam_analysis.experiments import load_result
-from refam_analysis.training import dit
 from refam_analysis.training.assembly import as_model
 from refam_analysis.training.export import assemble
 from refam_analysis.training.milestones import MilestonesTest, milestones, run
-from refam_analysis.weights import embedded_folder
 
-SIZE = 48
+SIZE = 48  # of the trainings too
 TEST = MilestonesTest(size=SIZE, scenes=4)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folders = [tmp_path_factory.mktemp("runs") / f"seed-{seed}" for seed in (0, 1)]
-    for seed, folder in enumerate(folders):
-        dit.main(
-            out=folder, configuration="small", size=SIZE, scenes=4, batch=2, steps=3, minutes=5, peak=0.01, seed=seed,
-            probe_every=0, keep=[1, 2], parts=embedded_folder("embedded-dit"),
-        )  # fmt: skip
-    return folders
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +64,12 @@ def test_the_same_runs_give_the_same_numbers(runs: list[Path], results: Path, tm
     again = run(runs, TEST, results=tmp_path / "results")
     pd.testing.assert_frame_equal(again["sinks"], load_result("milestones", results=results)["sinks"])
     assert not list((tmp_path / ".cache").iterdir())
+
+
+def test_runs_of_one_name_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(runs[0], tmp_path / "elsewhere" / runs[0].name)
+    with pytest.raises(ValueError, match="several are called 'seed-0'"):
+        run([runs[0], tmp_path / "elsewhere" / runs[0].name], TEST, results=tmp_path / "results")
 
 
 def test_a_folder_without_a_training_is_refused(tmp_path: Path, runs: list[Path]) -> None:

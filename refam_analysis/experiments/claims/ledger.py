@@ -98,6 +98,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
         "settings": settings.to_dict(),
         "model_name": model.name,
         "revision": model.revision,
+        "folder": _of_folder(test.model),
         "rules": [dataclasses.asdict(criterion) for criterion in CRITERIA],
     }
     parts = Parts(out.parent.parent / ".cache", out.name, {**configuration, **weights})
@@ -165,6 +166,14 @@ def _measured(model: DiffusionModel, test: LedgerRun, parts: Parts, *, progress:
             batch: Sequence[GroundingItem] = items[start : start + test.batch_size]
             yield parts.keep(f"{start:06d}", partial(measure_batch, asked, batch, first=start, seed=test.seed))
             bar.update(len(batch))
+
+
+def _of_folder(source: str) -> dict[str, str]:
+    """The sha256 of a local model's weights and reading, which have no revision."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return {}
+    return weights_sha256(folder, also=[name for name in ("refam.json",) if (folder / name).exists()])
 
 
 def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:
