@@ -29,7 +29,7 @@ from refam_analysis.figures.entropy import entropy_by_direction, head_spread
 from refam_analysis.figures.failures import failure_shares
 from refam_analysis.figures.groups import count_bars, pair_counts, values_by_group
 from refam_analysis.figures.intervals import value_intervals
-from refam_analysis.figures.ledger import claims_forest, profiles_over_depth
+from refam_analysis.figures.ledger import claims_by_training, claims_forest, profiles_over_depth
 from refam_analysis.figures.matrices import attention_matrix
 from refam_analysis.figures.pictures import (
     heat_over,
@@ -76,6 +76,7 @@ __all__ = [
     "by_block_and_noise_level",
     "calibration_level",
     "calibration_power",
+    "claims_by_training",
     "claims_forest",
     "clip_strip",
     "conditions_forest",

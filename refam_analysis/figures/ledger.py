@@ -11,6 +11,7 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS, statement
 
@@ -32,19 +33,12 @@ def claims_forest(axes: Axes, ledger: pd.DataFrame) -> Axes:
     Returns:
         ``axes``.
     """
-    # One criterion may be tens of deviations away. The scale comes first, so that margins are of it.
-    axes.set_xscale("symlog", linthresh=1.0, linscale=1.5)
-    deviation = ledger["deviation"].to_numpy(dtype=float)
-    scale = np.where(deviation > 0, deviation, np.nan)
-    distance = {
-        name: (ledger[name].to_numpy(dtype=float) - ledger["margin"].to_numpy(dtype=float)) / scale
-        for name in ("effect", "low", "high", "control_effect")
-    }
+    _distance_scale(axes)
+    distance = _distances(ledger)
     verdict = ledger["verdict"].to_numpy()
     for name, look, filled in (("supported", _SUPPORTED, True), ("not supported", _NOT, False)):
         rows = np.flatnonzero(verdict == name)
-        middle = distance["effect"][rows]
-        reach = np.abs(np.stack([distance["low"][rows] - middle, distance["high"][rows] - middle]))
+        middle, reach = _with_reach(distance, rows)
         axes.errorbar(middle, rows, xerr=reach, fmt=look.marker, color=look.colour, ecolor=INK, capsize=2.5,
                       linewidth=1.0, markerfacecolor=look.colour if filled else "none", label=name)  # fmt: skip
     measured = np.flatnonzero(np.isfinite(distance["control_effect"]))
@@ -52,12 +46,72 @@ def claims_forest(axes: Axes, ledger: pd.DataFrame) -> Axes:
     for row in np.flatnonzero(verdict == "not testable here"):
         axes.annotate("not testable here", (0, row), xytext=(4, 0), textcoords="offset points", va="center",
                       color=FAINT, fontsize="small")  # fmt: skip
+    return _distance_labels(axes, ledger)
+
+
+def claims_by_training(axes: Axes, ledgers: Mapping[str, pd.DataFrame]) -> Axes:
+    """Every criterion's distance from its margin, as :func:`claims_forest` has it, of several models on one line.
+
+    Right of the line is what the claim says. Full marks are supported, hollow ones not; what could not be tested has
+    none.
+
+    Args:
+        axes: to draw on, about a third of an inch high for each criterion.
+        ledgers: by model, as in :func:`claims_forest`, with the same criteria in the same order.
+
+    Returns:
+        ``axes``.
+    """
+    every = pd.concat(ledgers.values())
+    first = next(iter(ledgers.values()))
+    _distance_scale(axes)
+    offsets = np.linspace(-0.3, 0.3, len(ledgers)) if len(ledgers) > 1 else [0.0]
+    for look, offset, (name, ledger) in zip(cycle(SERIES_LOOKS), offsets, ledgers.items()):
+        distance, verdict = _distances(ledger), ledger["verdict"].to_numpy()
+        for said, filled in (("supported", True), ("not supported", False)):
+            rows = np.flatnonzero(verdict == said)
+            middle, reach = _with_reach(distance, rows)
+            axes.errorbar(middle, rows + offset, xerr=reach, fmt=look.marker, color=look.colour, ecolor=look.colour,
+                          markersize=4.5, linewidth=0.9, markerfacecolor=look.colour if filled else "none")  # fmt: skip
+        axes.plot([], [], look.marker, color=look.colour, label=name)
+    for row in range(1, len(first), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color=FAINT, alpha=0.08, linewidth=0, zorder=0)
+    _distance_labels(axes, first, every)
+    axes.legend()
+    return axes
+
+
+def _distance_scale(axes: Axes) -> None:
+    """One criterion may be tens of deviations away. The scale comes first, so that margins are of it."""
+    axes.set_xscale("symlog", linthresh=1.0, linscale=1.5)
+
+
+def _distances(ledger: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Of every criterion from its margin, in standard deviations over scenes."""
+    deviation = ledger["deviation"].to_numpy(dtype=float)
+    scale = np.where(deviation > 0, deviation, np.nan)
+    margin = ledger["margin"].to_numpy(dtype=float)
+    names = ("effect", "low", "high", "control_effect")
+    return {name: (ledger[name].to_numpy(dtype=float) - margin) / scale for name in names}
+
+
+def _with_reach(
+    distance: Mapping[str, NDArray[np.float64]], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of some rows: where they are, and how far their intervals reach down and up."""
+    middle = distance["effect"][rows]
+    return middle, np.abs(np.stack([distance["low"][rows] - middle, distance["high"][rows] - middle]))
+
+
+def _distance_labels(axes: Axes, ledger: pd.DataFrame, every: pd.DataFrame | None = None) -> Axes:
+    """Names of the criteria, the line of the margins, and what the intervals are of."""
     axes.axvline(0.0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(ledger)), [_label(name) for name in ledger["criterion"]])
     axes.set_ylim(len(ledger) - 0.5, -0.5)
     axes.grid(axis="x")
-    tested = ledger[ledger["verdict"] != "not testable here"]
+    rows = ledger if every is None else every
+    tested = rows[rows["verdict"] != "not testable here"]
     axes.set_xlabel("effect minus margin\n(in standard deviations over scenes)\n"
                     + (statement(tested) if len(tested) else "nothing could be tested"))  # fmt: skip
     return axes

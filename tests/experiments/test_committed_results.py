@@ -140,7 +140,7 @@ def test_the_ledgers_of_several_trainings_are_judged_by_the_same_rules() -> None
     for run, scenes in result["scenes"].groupby("run"):
         tables = ledger.judged(scenes.drop(columns="run"), {}, seed=result.provenance.configuration["seed"])
         for name in ("ledger", "verdicts"):
-            rows = result[name].query("run == @run").drop(columns="run").reset_index(drop=True)
+            rows = result[name][result[name]["run"] == run].drop(columns="run").reset_index(drop=True)
             pd.testing.assert_frame_equal(tables[name], rows)
 
 

@@ -137,6 +137,10 @@ def forest(axes: Any) -> object:
     return figures.one_legend([figures.claims_forest(axes, tables.ledger())])
 
 
+def trainings(axes: Any) -> object:
+    return figures.one_legend([figures.claims_by_training(axes, tables.ledgers())])
+
+
 def legend_of_two(axes: Sequence[Any]) -> object:
     for ax in axes:
         figures.entropy_by_block(ax, tables.curves("from_queries", tables.SIDES, measure="normalised"))
@@ -155,6 +159,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "calibration_level": Sample(lambda ax: figures.calibration_level(ax, tables.calibrated("pattern", tables.LEVEL))),
     "calibration_power": Sample(lambda ax: figures.calibration_power(ax, tables.calibrated("factor", tables.POWER))),
+    "claims_by_training": Sample(trainings),
     "claims_forest": Sample(forest),
     "cost_scaling": Sample(lambda ax: figures.cost_scaling(ax, tables.costs(512, 1024, 2048)), (5.0, 3.8)),
     "cost_shares": Sample(lambda ax: figures.cost_shares(ax, tables.seconds_by_part()), (5.6, 2.6)),

@@ -190,6 +190,12 @@ def ledger() -> pd.DataFrame:
     return measured(rows)
 
 
+def ledgers() -> dict[str, pd.DataFrame]:
+    shifted = ledger()
+    shifted[["effect", "low", "high"]] -= 0.9
+    return {"seed 0": ledger(), "seed 1": measured(shifted)}
+
+
 def profiles() -> dict[str, pd.DataFrame]:
     table = curves("measure", {"row_entropy": (0.97, 0.6)})
     table["depth"] = table["block"] / (BLOCKS - 1)

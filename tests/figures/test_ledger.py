@@ -54,6 +54,19 @@ def test_what_could_not_be_tested_is_named(axes: Axes) -> None:
     assert axes.get_xlabel().endswith("n = 40 to 50 scenes, 95 % interval over scenes")
 
 
+def test_trainings_stand_side_by_side_on_the_line_of_their_criterion(axes: Axes) -> None:
+    other = ledger()
+    other[["effect", "low", "high"]] += 2.0
+    other.loc[1, "verdict"] = "supported"
+    figures.claims_by_training(axes, {"seed 0": ledger(), "seed 1": other})
+    bars = [collection.get_segments() for collection in axes.collections]
+    found = sorted((round(bar[0, 1], 3), *np.round(bar[:, 0], 3)) for group in bars for bar in group)
+    assert found == [(-0.3, 0.5, 1.5), (0.3, 1.5, 2.5), (0.7, -2.0, 0.5), (1.3, 0.0, 2.5)]
+    hollow = [line.get_ydata().tolist() for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert [rows for rows in hollow if rows] == [[0.7]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["seed 0", "seed 1"]
+
+
 def test_profiles_of_models_of_other_sizes_share_one_axis(axes: Axes) -> None:
     tables = {}
     for name, blocks in (("small", 3), ("large", 5)):

@@ -2,5 +2,5 @@
 
 `rules` says what would support a claim, `measures` turns scenes into numbers (those about depth in `profiles`, those
 about words and masks in `readings`), `ledger` runs it all and writes the result. It runs on any model that can be
-recorded, ``refam claims``.
+recorded, ``refam claims``. `trainings` looks at the ledgers of several models at once.
 """
