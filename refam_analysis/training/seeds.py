@@ -47,8 +47,8 @@ class SeedsTest:
     """
 
     configuration: str = "small"
-    scenes: int = 200
-    search: SettingsSearch = SettingsSearch(items=100)
+    scenes: int = 500
+    search: SettingsSearch = SettingsSearch(items=200)
     seed: int = 0
 
     def command(self, runs: Sequence[Path]) -> str:
@@ -129,7 +129,7 @@ def main(
     runs: Annotated[list[Path], typer.Option("--run", help="Working folder of a training; give several.")],
     configuration: Annotated[str, typer.Option(help=f"Trained: one of {', '.join(CONFIGURATIONS)}.")] = "small",
     scenes: Annotated[int, typer.Option(help="Of the test split, for the ledger.", min=1)] = SeedsTest.scenes,
-    search: Annotated[int, typer.Option(help="Validation scenes that find a reading.", min=1)] = 100,
+    search: Annotated[int, typer.Option(help="Validation scenes that find a reading.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Of everything but the trainings.")] = 0,
     name: Annotated[str, typer.Option(help="Of the result, in the folder results.")] = NAME,
 ) -> None:
