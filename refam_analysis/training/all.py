@@ -12,7 +12,7 @@ stage                  what it does                                 plain   rich
 =====================  ===========================================  ======  =====
 autoencoder            pictures to latents and back                     10     30
 transformer, 64 px     draws the scenes, then the longer part           60    180
-transformer, 96 px     the same schedule to its end                     60    150
+transformer, 96 px     the same schedule to its end                     60     45
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
@@ -78,7 +78,7 @@ class Plan:
 
 PLANS: dict[Style, Plan] = {
     "plain": Plan(),
-    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 19_000), sam_steps=12_000),
+    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=12_000),
 }
 
 
