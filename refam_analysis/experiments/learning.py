@@ -48,15 +48,26 @@ def run(log: Path = RUN, *, weights: Sequence[str] = WEIGHTS["embedded"], result
         NoLogError: the folder holds no log.
         MissingWeightsError: a model does not ship.
     """
-    if not (log / "log.jsonl").is_file():
-        raise NoLogError(log)
-    watch = Stopwatch()
-    lines = (log / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    watch, logged = Stopwatch(), read_log(log)
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
     command = f"refam experiment {NAME}" + model_option(Path(weights[0]))
     provenance = watch.provenance(command, {"weights": list(weights)}, digests)
-    logged = pd.DataFrame({"line": lines})
     return write_result(NAME, {"log": logged, "curves": curves(logged)}, provenance, results=results)
+
+
+def read_log(run: Path) -> pd.DataFrame:
+    """The lines that a training logged, as they are: the column ``line``.
+
+    Args:
+        run: its working folder.
+
+    Raises:
+        NoLogError: it holds no log.
+    """
+    path = run / "log.jsonl"
+    if not path.is_file():
+        raise NoLogError(run)
+    return pd.DataFrame({"line": path.read_text(encoding="utf-8").splitlines()})
 
 
 def curves(log: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from refam_analysis.evaluation.grounding import untrained
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.evaluation.recordings import record_items
 from refam_analysis.experiments.claims.profiles import kept_of, profile_means, profile_of, profile_rows
+from refam_analysis.experiments.learning import curves, read_log
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model
@@ -97,6 +98,19 @@ def run_options(runs: Sequence[Path]) -> str:
     return " ".join(f"--run {run.name}" for run in runs)
 
 
+def logged_curves(run: Path) -> pd.DataFrame:
+    """What the training of a transformer logged, see :func:`refam_analysis.experiments.learning.curves`.
+
+    Args:
+        run: its working folder.
+
+    Raises:
+        NoLogError: it holds no log.
+    """
+    table = curves(read_log(run))
+    return table[table["model"] == "dit"]
+
+
 def about_runs(runs: Sequence[Path]) -> dict[str, Any]:
     """What a result says of the trainings that it is about.
 
@@ -139,12 +153,13 @@ def run(
 
     Returns:
         The tables ``profiles`` (a row a (run, step, measure, block), with what
-        :func:`~refam_analysis.experiments.claims.profiles.profile_means` says) and ``sinks`` (a row a (run, step):
-        how many ``pairs`` of a block and a role there are, how many of them are ``called`` sinks, and the ``effect`` of
-        the strongest that at least half of the scenes have, with its interval and its ``block`` and ``role``).
+        :func:`~refam_analysis.experiments.claims.profiles.profile_means` says), ``sinks`` (a row a (run, step): how
+        many ``pairs`` of a block and a role there are, how many of them are ``called`` sinks, and the ``effect`` of the
+        strongest that at least half of the scenes have, with its interval and its ``block`` and ``role``) and
+        ``curves`` (what each run logged, see :func:`refam_analysis.experiments.learning.curves`).
 
     Raises:
-        FileNotFoundError: a run holds no checkpoint.
+        FileNotFoundError: a run holds no checkpoint, or no log (NoLogError).
         ValueError: two runs have one name.
     """
     test, watch = test or MilestonesTest(), Stopwatch()
@@ -157,6 +172,7 @@ def run(
         for table, rows in tables.items():
             part = parts.keep(f"{folder.name}-{step}-{table}", partial(table_of, measure, table))
             rows.append(part.assign(run=folder.name, step=step))
+    tables["curves"] = [logged_curves(folder).assign(run=folder.name) for folder in runs]
     whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
     result = write_result(name, whole, watch.provenance(test.command(runs), configuration, {}), results=results)
     parts.forget()

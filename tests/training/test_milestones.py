@@ -76,3 +76,16 @@ def test_a_folder_without_a_training_is_refused(tmp_path: Path, runs: list[Path]
     shutil.copy(runs[0] / "dit-1.safetensors", tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint of a transformer"):
         milestones(tmp_path)
+
+
+def test_the_learning_curves_of_every_run_are_beside_them(runs: list[Path], tmp_path: Path) -> None:
+    folders = [Path(shutil.copytree(one, tmp_path / one.name)) for one in runs]
+    for number, folder in enumerate(folders):
+        with (folder / "log.jsonl").open("a") as log:
+            log.write(f'{{"model": "dit", "step": 100, "samples": 200, "loss": 0.{number + 1}}}\n')
+            log.write('{"model": "sam", "step": 100, "loss": 0.9}\n')
+    table = run(folders, TEST, results=tmp_path / "results")["curves"]
+    assert table[["run", "quantity", "step", "value"]].to_numpy().tolist() == [
+        ["seed-0", "loss", 100, 0.1],
+        ["seed-1", "loss", 100, 0.2],
+    ]
