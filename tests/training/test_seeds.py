@@ -47,6 +47,8 @@ def test_every_run_is_measured_with_its_own_weights(result: Result, copies: list
     again = ledger.run(ledger.LedgerRun(model=str(copies[number] / "model"), scenes=3), out=copies[number] / "again")
     pd.testing.assert_frame_equal(of(result, "scenes", copies[number]), again["scenes"])
     pd.testing.assert_frame_equal(of(result, "ledger", copies[number]), again["ledger"])
+    digests = again.provenance.configuration["folder"]
+    assert "model/refam.json" in digests and "model/transformer/diffusion_pytorch_model.safetensors" in digests
     reading = of(result, "readings", copies[number])["settings"].item()
     assert HeatmapSettings.from_dict(json.loads(reading)) == default_settings(model)
 

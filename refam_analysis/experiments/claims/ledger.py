@@ -98,7 +98,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
         "settings": settings.to_dict(),
         "model_name": model.name,
         "revision": model.revision,
-        "folder": _of_folder(test.model),
+        "folder": {} if embedded else _of_folder(test.model),
         "rules": [dataclasses.asdict(criterion) for criterion in CRITERIA],
     }
     parts = Parts(out.parent.parent / ".cache", out.name, {**configuration, **weights})
@@ -170,7 +170,7 @@ def _measured(model: DiffusionModel, test: LedgerRun, parts: Parts, *, progress:
 
 def _of_folder(source: str) -> dict[str, str]:
     """The sha256 of a local model's weights and reading, which have no revision."""
-    folder = Path(source)
+    folder = Path(source).expanduser()
     if not folder.is_dir():
         return {}
     return weights_sha256(folder, also=[name for name in ("refam.json",) if (folder / name).exists()])

@@ -50,6 +50,10 @@ def test_every_criterion_is_measured_on_every_scene_that_has_it(result: Result) 
     assert scenes[sentence_alone].notna().all(axis=None)
 
 
+def test_a_model_that_ships_is_noted_by_its_weights(result: Result) -> None:
+    assert result.provenance.weights and result.provenance.configuration["folder"] == {}
+
+
 def test_scenes_are_those_that_nothing_else_used(result: Result) -> None:
     expected = [item.scene for item in hard_items("test", SCENES, skip=1000)]
     assert result["scenes"]["scene"].tolist() == expected
