@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from refam_analysis.figures.parts import interval_reach
 from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS, statement
 
 _SUPPORTED, _NOT = KIND_LOOKS["content"], KIND_LOOKS["magnet"]
@@ -99,8 +100,8 @@ def _with_reach(
     distance: Mapping[str, NDArray[np.float64]], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of some rows: where they are, and how far their intervals reach down and up."""
-    middle = distance["effect"][rows]
-    return middle, np.abs(np.stack([distance["low"][rows] - middle, distance["high"][rows] - middle]))
+    middle, low, high = (distance[name][rows] for name in ("effect", "low", "high"))
+    return middle, interval_reach(middle, low, high)
 
 
 def _distance_labels(axes: Axes, ledger: pd.DataFrame, every: pd.DataFrame | None = None) -> Axes:

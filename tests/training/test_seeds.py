@@ -69,9 +69,7 @@ def test_the_result_says_which_trainings_it_is_of(result: Result, copies: list[P
     )
 
 
-def test_a_run_that_is_measured_is_not_measured_again(
-    result: Result, copies: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_is_measured_is_not_measured_again(result: Result, copies: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "seed-2"
     shutil.copytree(copies[1], broken)
     shutil.rmtree(broken / "vae")  # the export fails, after the first run was measured

@@ -173,7 +173,7 @@ def _of_folder(source: str) -> dict[str, str]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return {}
-    return weights_sha256(folder, also=[name for name in ("refam.json",) if (folder / name).exists()])
+    return weights_sha256(folder, also=["refam.json"] if (folder / "refam.json").is_file() else [])
 
 
 def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:

@@ -41,11 +41,9 @@ def over_trainings(ledger: pd.DataFrame, *, confidence: float = 0.95) -> pd.Data
     rows = []
     for about, of in ledger.groupby(_ABOUT, sort=False, dropna=False):
         tested = of[of["verdict"] != "not testable here"]
-        effects = tested["effect"].to_numpy(dtype=float)
-        errors = tested["deviation"].to_numpy(dtype=float) / np.sqrt(tested["scenes"].to_numpy(dtype=float))
-        between = float(effects.std(ddof=1)) if len(effects) > 1 else np.nan
-        mean = float(effects.mean()) if len(effects) else np.nan
-        reach = stats.t.ppf((1 + confidence) / 2, max(1, len(effects) - 1)) * between / np.sqrt(max(1, len(effects)))
+        effects = tested["effect"].astype(float)
+        mean = effects.mean()
+        reach = stats.t.ppf((1 + confidence) / 2, len(effects) - 1) * effects.sem()
         rows.append(
             dict(zip(_ABOUT, about, strict=True))
             | {
@@ -55,8 +53,8 @@ def over_trainings(ledger: pd.DataFrame, *, confidence: float = 0.95) -> pd.Data
                 "mean": mean,
                 "low": mean - reach,
                 "high": mean + reach,
-                "between": between,
-                "within": float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan,
+                "between": effects.std(),
+                "within": np.sqrt((tested["deviation"] ** 2 / tested["scenes"]).mean()),
             }
         )
     return pd.DataFrame(rows)
