@@ -110,7 +110,7 @@ class OtherModels:
                 "beside this one."
             )
         lines = [
-            f"**Beside *{self.beside}*** this page shows other models, from bundles that were made elsewhere. A panel "
+            f"**Beside *{self.beside}*** this page shows other models, from bundles that were made beforehand. A panel "
             "or a row with one of these names is that model's:",
             "",
         ]

@@ -201,6 +201,7 @@ def experiment_ablation(
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
+    earlier: Annotated[Path | None, typer.Option(help="That of the run whose weights it began with.")] = None,
     model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
@@ -209,7 +210,8 @@ def experiment_learning(
     from refam_analysis.experiments.provenance import results_of
 
     weights = learning.WEIGHTS[model]
-    result = learning.run(run or learning.RUN, weights=weights, results=results or results_of(model))
+    place = results or results_of(model)
+    result = learning.run(run or learning.RUN, earlier=earlier, weights=weights, results=place)
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 

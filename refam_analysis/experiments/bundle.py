@@ -19,7 +19,7 @@ import torch
 
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.items import GroundingItem, hard_items
-from refam_analysis.experiments.claims.ledger import FIRST_SCENE
+from refam_analysis.experiments.claims.ledger import FIRST_SCENE, shipped_sha256
 from refam_analysis.experiments.phenomena import phenomena
 from refam_analysis.experiments.provenance import RESULTS, Result, Stopwatch, load_result, named_place, write_result
 from refam_analysis.files import read_json, write_json, written_folder
@@ -180,7 +180,8 @@ def _write_phenomena(
         "model_name": model.name, "revision": model.revision, "scenes": scenes, "first_scene": FIRST_SCENE,
         "kinds": list(KINDS), "magnets": list(DEFAULT_MAGNETS), "seed": seed,
     }  # fmt: skip
-    write_result(_PHENOMENA, tables, watch.provenance(command, configuration, weights={}), results=folder)
+    provenance = watch.provenance(command, configuration, shipped_sha256(model.name))
+    write_result(_PHENOMENA, tables, provenance, results=folder)
 
 
 def _words_of(model: DiffusionModel, item: GroundingItem, magnets: Sequence[str], seed: int) -> Recording:

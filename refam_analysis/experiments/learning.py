@@ -20,6 +20,9 @@ RUN = ROOT / "runs" / "embedded"
 WEIGHTS = {"embedded": ("embedded-dit", "embedded-sam"), "embedded-rich": ("embedded-rich",)}
 """What came out of the trainings, by the model's name."""
 
+EARLIER = "dit_earlier"
+"""What a log calls the transformer's run whose weights the present one began with."""
+
 _POSITION = ("model", "step", "samples")
 
 
@@ -33,11 +36,18 @@ class NoLogError(RefamError, FileNotFoundError):
         )
 
 
-def run(log: Path = RUN, *, weights: Sequence[str] = WEIGHTS["embedded"], results: Path = RESULTS) -> Result:
+def run(
+    log: Path = RUN,
+    *,
+    earlier: Path | None = None,
+    weights: Sequence[str] = WEIGHTS["embedded"],
+    results: Path = RESULTS,
+) -> Result:
     """Write the learning curves of a training run.
 
     Args:
         log: its working folder.
+        earlier: that of the run whose weights its transformer began with; see :func:`after_earlier`.
         weights: the embedded models that came out of it.
         results: the folder of all results.
 
@@ -45,10 +55,12 @@ def run(log: Path = RUN, *, weights: Sequence[str] = WEIGHTS["embedded"], result
         The tables ``log`` (the lines as they were logged) and ``curves`` (:func:`curves`).
 
     Raises:
-        NoLogError: the folder holds no log.
+        NoLogError: a folder holds no log.
         MissingWeightsError: a model does not ship.
     """
     watch, logged = Stopwatch(), read_log(log)
+    if earlier is not None:
+        logged = after_earlier(logged, read_log(earlier))
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
     command = f"refam experiment {NAME}" + model_option(Path(weights[0]))
     provenance = watch.provenance(command, {"weights": list(weights)}, digests)
@@ -70,6 +82,22 @@ def read_log(run: Path) -> pd.DataFrame:
     return pd.DataFrame({"line": path.read_text(encoding="utf-8").splitlines()})
 
 
+def after_earlier(log: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    """A log after that of the run whose weights its transformer began with, which is then called ``EARLIER``.
+
+    Args:
+        log: its column ``line`` holds JSON.
+        earlier: likewise.
+
+    >>> first, second = (pd.DataFrame({"line": [f'{{"model": "dit", "step": {step}}}']}) for step in (900, 100))
+    >>> after_earlier(second, first)["line"].to_list()
+    ['{"model": "dit_earlier", "step": 900}', '{"model": "dit", "step": 100}']
+    """
+    entries = map(json.loads, earlier["line"])
+    renamed = [entry | {"model": EARLIER if entry["model"] == "dit" else entry["model"]} for entry in entries]
+    return pd.DataFrame({"line": [*map(json.dumps, renamed), *log["line"]]})
+
+
 def curves(log: pd.DataFrame) -> pd.DataFrame:
     """One row a number that was logged at a step.
 
@@ -77,7 +105,7 @@ def curves(log: pd.DataFrame) -> pd.DataFrame:
         log: its column ``line`` holds JSON.
 
     Returns:
-        ``model`` (autoencoder, dit, sam), ``quantity`` (such as loss), ``step``, ``samples`` (NaN where not logged) and
+        ``model`` (such as dit or sam), ``quantity`` (such as loss), ``step``, ``samples`` (NaN where not logged) and
         ``value``, by model, quantity and step. A step that was repeated after a stop counts once, as it was last.
 
     >>> line = '{"model": "dit", "step": 100, "samples": 3200, "loss": 0.5}'

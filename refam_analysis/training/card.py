@@ -17,8 +17,8 @@ import typer
 from refam_analysis.experiments.generation import NAME as GENERATION
 from refam_analysis.experiments.grounding import LEAST_RATIO, LEAST_TARGET
 from refam_analysis.experiments.grounding import NAME as GROUNDING
+from refam_analysis.experiments.learning import EARLIER, logged_numbers, training_commands, training_hours
 from refam_analysis.experiments.learning import NAME as LEARNING
-from refam_analysis.experiments.learning import logged_numbers, training_commands, training_hours
 from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result, results_of
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
 from refam_analysis.experiments.settings import NAME as SETTINGS
@@ -78,6 +78,12 @@ The autoencoder was trained first, then transformer and text encoders together. 
 stored in half precision and computed in float32.
 """
 
+_DIT_RUNS = {
+    "autoencoder": "Autoencoder",
+    EARLIER: "Transformer and text encoders, a run whose weights the next one began with",
+    "dit": "Transformer and text encoders",
+}
+
 _DIT_LIMITS = """
 ## Limits
 
@@ -133,7 +139,7 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
             _DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
             _DIT_TRAINING,
-            _training(learning, {"autoencoder": "Autoencoder", "dit": "Transformer and text encoders"}),
+            _training(learning, _DIT_RUNS),
             *_trained_further(learning["curves"]),
             *rebuilt,
             "## Grounding",

@@ -13,6 +13,7 @@ from browser.pages import BOOK
 from playwright.sync_api import Browser, sync_playwright
 
 
+@pytest.hookimpl(tryfirst=True)  # Before xdist reads the marks.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the files whose tests share an app or a small book in one process each; pages are for whoever is free."""
     for item in items:

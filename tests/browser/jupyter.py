@@ -23,7 +23,9 @@ CELL = 'import refam_analysis as ra\nprobe = ra.Probe("embedded")\nprobe'
 ADDRESSES = {"jupyterlab": "lab/tree", "notebook": "notebooks"}
 """Module that is started -> where it shows a notebook."""
 SLOW = 120_000
-"""Milliseconds: for the first answer, which waits for libraries and the model, and for any on a busy machine."""
+"""Milliseconds: for an answer on a busy machine."""
+FIRST = 360_000
+"""Milliseconds: for the first answer, which waits for libraries and the model, read by a kernel that has just begun."""
 
 
 @contextmanager
@@ -76,7 +78,7 @@ def probe_in(browser: Browser, address: str) -> Iterator[Visit]:
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     page.keyboard.press("Control+b")
     page.keyboard.press("Shift+Enter")
-    page.locator(".refam-status[data-kind=done]").wait_for()
+    page.locator(".refam-status[data-kind=done]").wait_for(timeout=FIRST)
     yield visit
     context.close()
 

@@ -286,6 +286,19 @@ def test_the_log_becomes_curves(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(learning.curves(log), curves)
 
 
+def test_the_run_that_it_began_with_is_told_too(tmp_path: Path) -> None:
+    for name, loss in (("first", 0.9), ("second", 0.8)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text(LOG.replace('"loss": 0.7', f'"loss": {loss}'))
+    result = learning.run(
+        tmp_path / "second", earlier=tmp_path / "first", weights=["embedded-dit"], results=tmp_path / "results"
+    )
+    losses = result["curves"].query("quantity == 'loss' and step == 100").set_index("model")["value"].to_dict()
+    assert losses == {"dit": 0.8, learning.EARLIER: 0.9, "sam": 0.4}
+    assert learning.training_hours(result["curves"], learning.EARLIER) == pytest.approx((7200 / 2 + 1800) / 3600)
+    assert learning.training_commands(result["log"]) == ["python -m refam_analysis.training.dit --size 64"]
+
+
 def test_without_a_log_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(learning.NoLogError, match="log.jsonl"):
         learning.run(tmp_path, results=tmp_path / "results")

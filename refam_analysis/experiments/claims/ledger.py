@@ -32,6 +32,7 @@ from refam_analysis.experiments.provenance import (
 from refam_analysis.experiments.styles import items_in, style_option
 from refam_analysis.models import load_model, usual_device
 from refam_analysis.models.base import DiffusionModel
+from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
 from refam_analysis.segmentation.segmenters import load_segmenter
@@ -47,7 +48,7 @@ class LedgerRun:
     """What is measured.
 
     Attributes:
-        model: "embedded", a hub id, or a folder.
+        model: one of those that ship, a hub id, or a folder.
         scenes: items of the test split, attribute and location expressions in turn.
         noise_level: of the recordings from which blocks are compared.
         control: whether the same transformer with random weights is measured beside; it needs its memory once more.
@@ -87,9 +88,8 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
         (a row a (scene, source, block, measure): what the figures of the phenomena are drawn from).
     """
     test, watch = test or LedgerRun(), Stopwatch()
-    embedded = test.model == "embedded"
     model = load_model(test.model, device=usual_device(test.model))
-    weights = weights_sha256(embedded_folder("embedded-dit"), also=["refam.json"]) if embedded else {}
+    weights = shipped_sha256(test.model)
     settings = default_settings(model)
     configuration = {
         **dataclasses.asdict(test),
@@ -98,7 +98,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
         "settings": settings.to_dict(),
         "model_name": model.name,
         "revision": model.revision,
-        "folder": {} if embedded else _of_folder(test.model),
+        "folder": {} if weights else _of_folder(test.model),
         "rules": [dataclasses.asdict(criterion) for criterion in CRITERIA],
     }
     parts = Parts(out.parent.parent / ".cache", out.name, {**configuration, **weights})
@@ -166,6 +166,20 @@ def _measured(model: DiffusionModel, test: LedgerRun, parts: Parts, *, progress:
             batch: Sequence[GroundingItem] = items[start : start + test.batch_size]
             yield parts.keep(f"{start:06d}", partial(measure_batch, asked, batch, first=start, seed=test.seed))
             bar.update(len(batch))
+
+
+def shipped_sha256(model: str) -> dict[str, str]:
+    """The sha256 of the weights and of the reading of one of the models that ship; of another, nothing.
+
+    Args:
+        model: its name, as :func:`refam_analysis.load_model` takes it.
+
+    >>> len(shipped_sha256("embedded")), shipped_sha256("black-forest-labs/FLUX.1-dev")
+    (5, {})
+    """
+    if model not in EMBEDDED_MODELS:
+        return {}
+    return weights_sha256(embedded_folder(EMBEDDED_MODELS[model]), also=["refam.json"])
 
 
 def _of_folder(source: str) -> dict[str, str]:

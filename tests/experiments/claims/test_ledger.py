@@ -161,6 +161,7 @@ def test_a_bundle_opens_with_its_tables_and_recordings(packed: Path, result: Res
     pd.testing.assert_frame_equal(bundle.ledger["scenes"], result["scenes"])
     assert bundle.phenomena["entropy"]["scenes"].unique().tolist() == [2]
     assert bundle.phenomena.provenance.configuration["first_scene"] == ledger.FIRST_SCENE
+    assert bundle.phenomena.provenance.weights == bundle.ledger.provenance.weights == ledger.shipped_sha256("embedded")
     plain, magnets = sorted(bundle.recordings, key=lambda one: len(one.attrs["magnets"]))
     assert plain["image_to_text"].dtype == np.float16 and plain["image_to_text"].sizes["head"] == 1
     assert [token.kind for token in magnets.tokens].count("magnet") > 5
