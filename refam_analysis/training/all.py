@@ -16,10 +16,11 @@ transformer, 96 px     the same schedule to its end                     60     4
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
-With ``--video`` those of the video model instead: its autoencoder (25) and the transformer (150). What is finished is
-written, in half precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over those
-of ``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it takes the
-scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
+With ``--video`` those of the video model instead: its autoencoder (25) and the transformer (150). With ``--start`` the
+transformer begins with the weights of a model that was exported, and that one's autoencoder is kept. What is finished
+is written, in half precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over
+those of ``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it
+takes the scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
 """
 
 from __future__ import annotations
@@ -142,25 +143,28 @@ def image_stages(
     ]
 
 
-def video_stages(out: Path, style: Style, plan: Plan, *, seed: int = 0, fast: Mapping[str, Any] = SLOW) -> list[Stage]:
+def video_stages(
+    out: Path, style: Style, plan: Plan, *, seed: int = 0, fast: Mapping[str, Any] = SLOW, start: Path | None = None
+) -> list[Stage]:
     """Those of a video model, in their order; the arguments are those of :func:`image_stages`."""
     size = plan.sizes[0]
-    return [
-        Stage(
-            "autoencoder of clips",
-            video_autoencoder.NAME,
-            plan.video_autoencoder_steps,
-            lambda minutes: video_autoencoder.main(
-                out=out, minutes=minutes, steps=plan.video_autoencoder_steps, size=size, seed=seed, scenes_style=style
-            ),
+    rebuilding = Stage(
+        "autoencoder of clips",
+        video_autoencoder.NAME,
+        plan.video_autoencoder_steps,
+        lambda minutes: video_autoencoder.main(
+            out=out, minutes=minutes, steps=plan.video_autoencoder_steps, size=size, seed=seed, scenes_style=style
         ),
+    )
+    return [
+        *([rebuilding] if start is None else []),
         Stage(
             f"video transformer, {size} px",
             video.VideoTrainer.name,
             plan.video_steps,
             lambda minutes: video.main(
                 out=out, size=size, frames=plan.frames, clips=plan.clips, batch=plan.batch // 2,
-                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style, **fast,
+                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style, start=start, **fast,
             ),
         ),
     ]  # fmt: skip
@@ -206,12 +210,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Of weights, noise and captions.")] = 0,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the steps; needs a C++ compiler.")] = False,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
-    start: Annotated[Path | None, typer.Option(help="Exported image model whose weights to begin with.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Exported model whose weights to begin with.")] = None,
 ) -> None:
     """Train a model from the first stage to the last, or go on with it."""
-    if clips and start is not None:
-        raise typer.BadParameter("Only an image model can begin with one; leave it out, or leave out --video.",
-                                 param_hint="--start")  # fmt: skip
     fast = {"compiled": compiled, "bfloat16": bfloat16}
     train_all(style, minutes=minutes, out=out, clips=clips, plan=PLANS[style], seed=seed, fast=fast, start=start)
 
@@ -237,17 +238,14 @@ def train_all(
         clips: whether the model is one of clips.
         seed: of weights, noise and captions.
         fast: see :func:`image_stages`.
-        start: likewise, for an image model.
+        start: likewise.
 
     Returns:
         Whether all is finished.
     """
     out = out or Path("runs") / (f"{style}-video" if clips else style)
-    stages = (
-        video_stages(out, style, plan, seed=seed, fast=fast)
-        if clips
-        else image_stages(out, style, plan, seed=seed, fast=fast, start=start)
-    )
+    make = video_stages if clips else image_stages
+    stages = make(out, style, plan, seed=seed, fast=fast, start=start)
     if not run_stages(out, stages, minutes=minutes):
         return False
     if clips:

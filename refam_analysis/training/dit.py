@@ -12,7 +12,6 @@ has the same coordinates at every resolution.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTokenizer, T5Tokenizer
 
-from refam_analysis.files import written_folder
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
@@ -38,7 +36,7 @@ from refam_analysis.training.text import (
     make_clip_encoder,
     make_t5_encoder,
 )
-from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware
+from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware, copy_parts
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class Configuration:
 
 
 RUN = Path("runs/embedded")
+_UNTRAINED = ("vae", "tokenizer", "tokenizer_2")
+"""Parts of the pipeline that this training takes as they are."""
 
 CONFIGURATIONS = {
     # Samples in a second of one core's time, at 8 x 8 tokens and batches of 64: small 105, deep 51, deep-wide 36;
@@ -154,17 +154,10 @@ class Trainer(FlowTrainer):
             hardware=hardware, style=style,
         )  # fmt: skip
 
-    def begin_with(self, folder: Path) -> None:
-        """Take over the weights of a model that :func:`refam_analysis.training.export.export` wrote.
-
-        Nothing happens where the run has steps of its own. The schedule and the optimiser start anew.
-        """
-        if self.step:
-            return
+    def exported(self, folder: Path) -> tuple[nn.Module, nn.Module]:
+        """Of a folder that :func:`refam_analysis.training.export.export` wrote."""
         shipped = FluxPipeline.from_pretrained(folder, dtype=torch.float32)
-        for parts in (self.model, self.average):
-            parts.transformer.load_state_dict(shipped.transformer.state_dict())
-            parts.t5.load_state_dict(shipped.text_encoder_2.state_dict())
+        return shipped.transformer, shipped.text_encoder_2
 
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
         """See :func:`flow_matching_loss`."""
@@ -178,14 +171,6 @@ class Trainer(FlowTrainer):
             t5_tokenizer=self.tokenizer, clip_tokenizer=self.clip_tokenizer, vae=vae.to(self.device),
         )  # fmt: skip
         return probe(as_model(pipeline), style=self.style)
-
-
-def copy_parts(folder: Path, out: Path) -> None:
-    """Put the autoencoder and the tokenizers of an exported model into a working folder that lacks them."""
-    for part in ("vae", "tokenizer", "tokenizer_2"):
-        if not (out / part).exists():
-            with written_folder(out / part) as place:
-                shutil.copytree(folder / part, place, dirs_exist_ok=True)
 
 
 def main(
@@ -216,7 +201,7 @@ def main(
                    **({"parts": parts} if parts else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
     if (taken := start or parts) is not None:
-        copy_parts(taken, out)
+        copy_parts(taken, out, _UNTRAINED)
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
     data = LatentScenes(out, vae, number=scenes, size=size, device=on, style=scenes_style)

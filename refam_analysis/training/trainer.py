@@ -7,10 +7,11 @@ on the seed and on its number alone, so a run that goes on is the same as one th
 from __future__ import annotations
 
 import math
+import shutil
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 from transformers import T5Tokenizer
 
+from refam_analysis.files import written_folder
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.checkpoints import (
     append_log,
@@ -95,6 +97,14 @@ class Latents(Protocol):
         """Latents (number, ...), float32, and a caption for each, all drawn at random."""
 
 
+def copy_parts(folder: Path, out: Path, names: Sequence[str]) -> None:
+    """Put parts of an exported model that are not trained into a working folder that lacks them."""
+    for name in names:
+        if not (out / name).exists():
+            with written_folder(out / name) as place:
+                shutil.copytree(folder / name, place, dirs_exist_ok=True)
+
+
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up over 200 steps, then flat, then linear decay over the last 40 % of ``steps``."""
     return peak * min(1.0, (step + 1) / 200) * min(1.0, max(0.02, (1 - step / steps) / 0.4))
@@ -145,6 +155,22 @@ class FlowTrainer(ABC):
     @abstractmethod
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
         """Of one batch, on the training's device; all its randomness comes from ``draws``."""
+
+    @abstractmethod
+    def exported(self, folder: Path) -> tuple[nn.Module, nn.Module]:
+        """Transformer and T5 encoder of a model of this kind that was exported, in float32."""
+
+    def begin_with(self, folder: Path) -> None:
+        """Take over the weights of an exported model, as the folders are that ship.
+
+        Nothing happens where the run has steps of its own. The schedule and the optimiser start anew.
+        """
+        if self.step:
+            return
+        transformer, t5 = self.exported(folder)
+        for parts in (self.model, self.average):
+            parts.transformer.load_state_dict(transformer.state_dict())
+            parts.t5.load_state_dict(t5.state_dict())
 
     def save(self) -> None:
         """Write the checkpoint from which the next run goes on."""

@@ -40,7 +40,7 @@ from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.clips import MOTION_WORDS, LatentClips
 from refam_analysis.training.probe import READING
 from refam_analysis.training.text import TEXT_LENGTH, make_t5_encoder, make_t5_tokenizer, share_case
-from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware
+from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware, copy_parts
 from refam_analysis.training.video_autoencoder import LATENT_CHANNELS
 
 RUN = Path("runs/video")
@@ -139,6 +139,11 @@ class VideoTrainer(FlowTrainer):
             hardware=hardware, style=style,
         )  # fmt: skip
         self.strewn = [word for word in self.strewn if word not in MOTION_WORDS]
+
+    def exported(self, folder: Path) -> tuple[nn.Module, nn.Module]:
+        """Of a folder that :func:`export_video` wrote."""
+        shipped = MochiPipeline.from_pretrained(folder, dtype=torch.float32)
+        return shipped.transformer, shipped.text_encoder
 
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
         """See :func:`video_loss`. A quarter of the batches are of first frames alone, as pictures are asked about."""
@@ -263,6 +268,7 @@ def main(
     keep: Annotated[list[int] | None, typer.Option(help="A step whose weights are put aside; give several.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the step; needs a C++ compiler.")] = False,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Folder of a model whose weights to begin with.")] = None,
     export: Annotated[Path | None, typer.Option(help="Where to write the half-precision folder at the end.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
 ) -> None:
@@ -270,14 +276,18 @@ def main(
     append_command(out, VideoTrainer.name, configuration=configuration, size=size, frames=frames, clips=clips,
                    batch=batch, steps=steps, minutes=minutes, peak=peak, seed=seed, device=device,
                    **({"until": until} if until else {}), **({"compile": ""} if compiled else {}),
-                   **({"bfloat16": ""} if bfloat16 else {}),
+                   **({"bfloat16": ""} if bfloat16 else {}), **({"start": start} if start else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
+    if start is not None:
+        copy_parts(start, out, ("vae", "tokenizer"))
     on = torch.device(device)
     vae = AutoencoderKLMochi.from_pretrained(out / "vae").eval()
     data = LatentClips(out, vae, number=clips, frames=frames, size=size, device=on, style=scenes_style)
     chosen = CONFIGURATIONS[configuration]
     trainer = VideoTrainer(out, configuration=chosen, seed=seed, peak=peak,
                            hardware=Hardware(device, compiled, bfloat16), style=scenes_style)  # fmt: skip
+    if start is not None:
+        trainer.begin_with(start)
     look_at = partial(trainer.probe, vae, size=size, frames=frames)
     trainer.run(data, batch=batch, steps=steps, minutes=minutes, until=until, probe=look_at, probe_every=probe_every,
                 keep=keep or ())  # fmt: skip

@@ -81,6 +81,12 @@ def test_a_video_model_is_trained_and_written(tmp_path: Path) -> None:
     assert commands(tmp_path) == ["video_autoencoder", "video"]
     model = load_model(tmp_path / SHIPPED / "embedded-video")
     assert (model.family.name, model.defaults.frames, model.default_size) == ("mochi", 7, (48, 48))
+    shipped, again = tmp_path / SHIPPED / "embedded-video", tmp_path / "again"
+    assert train_all("plain", minutes=30, plan=TINY, out=again, clips=True, start=shipped)
+    assert commands(again) == ["video"]
+    after = load_model(again / SHIPPED / "embedded-video")
+    for old, new in zip(model.transformer.parameters(), after.transformer.parameters(), strict=True):
+        torch.testing.assert_close(old, new, atol=1e-3, rtol=0)  # one step of at most 5e-6, and half precision
 
 
 def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Path) -> None:
