@@ -20,7 +20,7 @@ from refam_analysis.evaluation.grounding import (
     hits,
     untrained,
 )
-from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, scene_items
+from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, moving_items, scene_items
 from refam_analysis.evaluation.masks import MaskReport, inner_points, mask_accuracy, random_points
 from refam_analysis.evaluation.metrics import (
     EmptyRule,
@@ -74,6 +74,7 @@ __all__ = [
     "expression_readings",
     "grounding_accuracy",
     "hard_items",
+    "moving_items",
     "hits",
     "inner_points",
     "judge_colour",

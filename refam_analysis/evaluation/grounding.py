@@ -160,7 +160,7 @@ def points_of(
     """
     settings = with_numbered_blocks(model, settings)
     prompts = [make_prompt(expression, magnets) for expression in expressions]
-    images = [item.image for item in items]
+    images = [item.shown for item in items]
     seeds = [seed + i * settings.seeds for i in range(len(items))]
     groups = record_for_heatmaps(model, images, prompts, settings, seeds=seeds)
     return sentence_points(groups, [settings], [item.image.shape[:2] for item in items])[:, 0]

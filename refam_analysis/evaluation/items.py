@@ -1,6 +1,6 @@
 """What grounding is measured on: pictures, a sentence each, and the objects that the sentence might mean.
 
-Here items are drawn from the diagnostic scenes. How a model is asked about them is in
+Here items are drawn from the diagnostic scenes, still or moving. How a model is asked about them is in
 :mod:`refam_analysis.evaluation.grounding`.
 """
 
@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from refam_analysis.errors import RefamError
 from refam_analysis.scenes import Expression, ExpressionKind, Scene, SceneOptions, Scenes, SceneSample
 from refam_analysis.scenes.dataset import Split
+from refam_analysis.scenes.moving import (
+    HORIZON,
+    MovingExpression,
+    MovingKind,
+    MovingOptions,
+    MovingSample,
+    MovingScenes,
+)
 from refam_analysis.scenes.sampling import Style
 
 HARD_OBJECTS: dict[Style, tuple[int, int]] = {"plain": (3, 3), "rich": (3, 4)}
@@ -39,6 +47,7 @@ class GroundingItem:
         scene: number of the scene; items of one scene belong together.
         colours: of the objects, in the order of the masks; empty where they are not known.
         shapes: likewise.
+        frames: uint8 (frame, height, width, 3) of a clip whose first frame is the image; None for a still picture.
     """
 
     image: NDArray[np.uint8]
@@ -50,6 +59,12 @@ class GroundingItem:
     scene: int
     colours: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
+    frames: NDArray[np.uint8] | None = None
+
+    @property
+    def shown(self) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+        """What a model is asked about: the picture, or all frames of the clip."""
+        return self.image if self.frames is None else list(self.frames)
 
 
 def scene_items(samples: Sequence[SceneSample]) -> list[GroundingItem]:
@@ -118,22 +133,88 @@ def hard_items(
     return [_item(scenes[number], expression, number) for number, expression in chosen[skip:]]
 
 
+def moving_items(
+    split: Split,
+    count: int,
+    *,
+    frames: int,
+    kinds: Sequence[MovingKind] = ("attribute", "location"),
+    size: int = 96,
+    skip: int = 0,
+    style: Style = "plain",
+) -> list[GroundingItem]:
+    """Clips in which some object shares the target's colour or shape, for models that see more than one frame.
+
+    Args:
+        split: ``validation`` to choose settings on, ``test`` to report.
+        count: number of items, one a clip.
+        frames: of each clip, from the first on; ``model.defaults.frames`` for as many as a model is made for.
+        kinds: of sentences, in equal shares; they are true of the first frame.
+        size: height and width in pixels.
+        skip: leave out so many clips first.
+        style: of the scenes.
+
+    Returns:
+        The items, with masks of the first frame, in which every object is in full sight.
+
+    Raises:
+        ItemsError: no item, no kind or no frame is asked for.
+
+    >>> (item,) = moving_items("validation", 1, frames=7, size=48)
+    >>> item.frames.shape, item.masks.shape
+    ((7, 48, 48, 3), (3, 48, 48))
+    """
+    if count < 1 or frames < 1 or not kinds:
+        raise ItemsError(
+            f"count={count}, frames={frames}, kinds={tuple(kinds)} make no items: ask for at least one item, one frame "
+            "and one kind."
+        )
+    length = max(frames, HORIZON)
+    clips = MovingScenes(
+        split, length=skip + count, frames=length, size=size, options=moving_options(style), kinds=kinds
+    )
+    return [_moving_item(clips[number], number, frames) for number in range(skip, skip + count)]
+
+
+def moving_options(style: Style) -> MovingOptions:
+    """Which clips to draw, of a style: three objects, two of which share a colour or a shape.
+
+    >>> moving_options("plain") == MovingOptions()
+    True
+    """
+    return MovingOptions(scenes=SceneOptions(objects=(3, 3), shared_attribute=True, style=style))
+
+
 def _item(sample: SceneSample, expression: Expression, number: int) -> GroundingItem:
+    return _item_of(sample.scene, sample.image, sample.masks, expression, number)
+
+
+def _moving_item(clip: MovingSample, number: int, frames: int) -> GroundingItem:
+    shown = clip.frames[:frames]
+    return _item_of(clip.motion.scene, shown[0], clip.masks[0], clip.expression, number, frames=shown)
+
+
+def _item_of(
+    scene: Scene,
+    image: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    expression: Expression | MovingExpression,
+    number: int,
+    frames: NDArray[np.uint8] | None = None,
+) -> GroundingItem:
     target = expression.target
-    others = [i for i in range(len(sample.scene.objects)) if i != target]
-    distractors = sorted(others, key=lambda i: _likeness(sample.scene, target, i), reverse=True)
-    colours = tuple(thing.colour for thing in sample.scene.objects)
-    shapes = tuple(thing.shape for thing in sample.scene.objects)
+    others = [i for i in range(len(scene.objects)) if i != target]
     return GroundingItem(
-        sample.image,
-        sample.masks,
+        image,
+        masks,
         expression.text,
         expression.kind,
         target,
-        tuple(distractors),
-        number,
-        colours,
-        shapes,
+        distractors=tuple(sorted(others, key=lambda i: _likeness(scene, target, i), reverse=True)),
+        scene=number,
+        colours=tuple(thing.colour for thing in scene.objects),
+        shapes=tuple(thing.shape for thing in scene.objects),
+        frames=frames,
     )
 
 

@@ -26,7 +26,7 @@ from refam_analysis.scenes import MovingSample
 from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings
 from refam_analysis.segmentation.point import pixel_of
 from refam_analysis.segmentation.video.appearance import deepest
-from refam_analysis.segmentation.video.first_frame import look
+from refam_analysis.segmentation.video.first_frame import frames_taken, look
 from refam_analysis.segmentation.video.propagation import Followed
 from refam_analysis.segmentation.video.reprompting import FollowSettings, Reprompting
 
@@ -94,10 +94,11 @@ def moving_accuracy(
     first: int = 0,
     progress: bool = False,
 ) -> MovingReport:
-    """Ask the model about the first frame of each clip, follow its point and the true one, and compare with the truth.
+    """Ask the model about the start of each clip, follow its point and the true one, and compare with the truth.
 
     Args:
-        model: from ``load_model``, of images.
+        model: from ``load_model``: of images, which is shown the first frame, or of videos, which is shown as many
+            frames as it is made for, from the first on. The point is in the first frame.
         clips: such as ``MovingScenes("test")``.
         segmenter: from ``load_segmenter``.
         settings: how heatmaps are read; None for the model's own.
@@ -118,9 +119,10 @@ def moving_accuracy(
     chosen = settings or default_settings(model)
     rows: list[dict[str, Any]] = []
     for number, clip in enumerate(tqdm(clips, desc="clips", disable=not progress), first):
+        shown = range(frames_taken(model, clip.length))
         prompt, noise = make_prompt(clip.expression.text, magnets), seed + number * chosen.seeds
         points: dict[str, Point] = {
-            "pipeline": look(model, clip.frames[:1], prompt, chosen, seed=noise)["point"],
+            "pipeline": look(model, list(clip.frames[shown]), prompt, chosen, numbers=shown, seed=noise)["point"],
             "point_inside": point_inside(clip),
         }
         for name, followed in follow_together(segmenter, clip.frames, points, dict.fromkeys(points, follow)).items():

@@ -34,7 +34,7 @@ def record_items(
     batch_size: int = 8,
     seed: int = 0,
 ) -> list[Recording]:
-    """Record the picture and the sentence of every item.
+    """Record the picture, or the clip, and the sentence of every item.
 
     Args:
         model: from ``load_model``.
@@ -60,7 +60,7 @@ def record_items(
         part = items[start : start + batch_size]
         recordings += record_batch(
             model,
-            [item.image for item in part],
+            [item.shown for item in part],
             [make_prompt(item.expression, magnets) for item in part],
             noise_level=noise_level,
             seeds=range(seed + start, seed + start + len(part)),

@@ -176,7 +176,7 @@ def settings_columns(settings: HeatmapSettings) -> dict[str, Any]:
 
 def _heads(model: DiffusionModel, items: Sequence[GroundingItem], settings: HeatmapSettings) -> list[tuple[int, int]]:
     """Every (block, head) pair of a model."""
-    image, prompt = items[0].image, make_prompt(items[0].expression)
+    image, prompt = items[0].shown, make_prompt(items[0].expression)
     (recorded,) = record_batch(model, [image], [prompt], keep=[settings.direction])
     attention = recorded[settings.direction]
     return [(int(b), int(h)) for b, h in product(attention["block"].values, attention["head"].values)]
@@ -229,7 +229,7 @@ def _record(
     whole = HeatmapSettings(gas=gas, noise_levels=levels, seeds=seeds_needed, blocks=blocks)
     return record_for_heatmaps(
         model,
-        [item.image for item in items],
+        [item.shown for item in items],
         [make_prompt(item.expression, magnets) for item in items],
         whole,
         seeds=seeds,

@@ -185,7 +185,7 @@ class _Search:
         pictures, weights = hashlib.sha256(), hashlib.sha256()
         for item in self.items:
             pictures.update(repr((item.expression, item.target, item.distractors)).encode())
-            pictures.update(item.image.tobytes())
+            pictures.update(np.asarray(item.shown).tobytes())
         for name, tensor in self.model.transformer.state_dict().items():
             start = tensor.detach().flatten()[:64].float().cpu().numpy()
             weights.update(name.encode() + start.tobytes())
@@ -210,7 +210,7 @@ class _Search:
             batch = self.items[i : i + self.batch_size]
             groups = record_for_heatmaps(
                 self.model,
-                [item.image for item in batch],
+                [item.shown for item in batch],
                 [make_prompt(item.expression, self.magnets) for item in batch],
                 base,
                 seeds=[self.seed + (i + k) * base.seeds for k in range(len(batch))],

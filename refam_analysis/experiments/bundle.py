@@ -187,7 +187,7 @@ def _write_phenomena(
 def _words_of(model: DiffusionModel, item: GroundingItem, magnets: Sequence[str], seed: int) -> Recording:
     """A recording in half precision, averaged over heads, with the maps of the prompt's words alone."""
     kept = record(
-        model, item.image, item.expression, magnets=magnets, seed=seed, heads="mean", dtype=torch.float16,
+        model, item.shown, item.expression, magnets=magnets, seed=seed, heads="mean", dtype=torch.float16,
         keep=[name for name in _MAPS if name not in model.family.absent],
     )  # fmt: skip
     return kept.select(words=list(dict.fromkeys(token.word for token in kept.tokens if token.word)))

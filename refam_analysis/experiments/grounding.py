@@ -15,9 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from refam_analysis.evaluation.grounding import SOURCES, GroundingReport, Source, grounding_accuracy
-from refam_analysis.evaluation.items import hard_items
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import items_in, model_option, style_option
+from refam_analysis.experiments.styles import hard_items_for, items_in, model_option, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes.sampling import Style
@@ -75,7 +74,7 @@ def run(
     about = {**dataclasses.asdict(test), "style": style}
     parts = Parts(results.parent / ".cache", NAME, {**about, **weights})
     settings = default_settings(model)
-    items = hard_items("test", test.items, style=style)
+    items = hard_items_for(model, "test", test.items, style=style)
 
     def ask(source: Source) -> pd.DataFrame:
         return grounding_accuracy(
@@ -125,7 +124,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     """
     configuration = result.provenance.configuration
     settings = HeatmapSettings.from_dict(configuration["settings"])
-    items = items_in(configuration, number, first=first)
+    items = items_in(configuration, number, first=first, model=model)
     seed = configuration["seed"] + first * settings.seeds
     outcomes = grounding_accuracy(model, items, settings, sources=["model"], seed=seed).outcomes
     return outcomes.assign(item=outcomes["item"] + first)

@@ -92,7 +92,7 @@ def phenomena(
     for number, item in enumerate(tqdm(items, desc="phenomena", disable=not progress)):
         for words, recordings in (((), plain), (magnets, appended)):
             (recording,) = record_batch(
-                model, [item.image], [make_prompt(item.expression, words)],
+                model, [item.shown], [make_prompt(item.expression, words)],
                 noise_level=noise_level, seeds=[seed + number], keep=kept, heads="mean",
             )  # fmt: skip
             recordings.append(_of_its_words(recording))

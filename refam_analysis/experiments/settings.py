@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from refam_analysis.evaluation.items import GroundingItem, hard_items
+from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.evaluation.refinement import (
     add_heads,
     more_draws,
@@ -32,7 +32,7 @@ from refam_analysis.evaluation.refinement import (
 )
 from refam_analysis.evaluation.search import SearchSpace, choose_settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, style_option
+from refam_analysis.experiments.styles import hard_items_for, model_option, style_option
 from refam_analysis.files import written_whole
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
@@ -171,7 +171,7 @@ class _Stages:
         return table.assign(passes=cost).sort_values(order, ascending=[False, True], kind="stable", ignore_index=True)
 
     def _items(self, **further: Any) -> list[GroundingItem]:
-        return hard_items("validation", self.search.items, style=self.style, **further)
+        return hard_items_for(self.model, "validation", self.search.items, style=self.style, **further)
 
     def _switches(self, start: HeatmapSettings) -> pd.DataFrame:
         """Every combination of switches, without and with magnets."""

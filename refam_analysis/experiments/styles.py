@@ -6,12 +6,13 @@ A model says in its folder which scenes it was trained on (``scenes`` in ``refam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refam_analysis.evaluation.items import GroundingItem, hard_items
-from refam_analysis.scenes import MovingOptions, SceneOptions
+from refam_analysis.evaluation.items import GroundingItem, hard_items, moving_items
+from refam_analysis.models.base import DiffusionModel
+from refam_analysis.scenes import ExpressionKind
 from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
 
@@ -44,8 +45,37 @@ def style_in(configuration: Mapping[str, Any]) -> Style:
     return style
 
 
+def hard_items_for(
+    model: DiffusionModel | None,
+    split: Split,
+    count: int,
+    *,
+    style: Style,
+    kinds: Sequence[ExpressionKind] = ("attribute", "location"),
+    skip: int = 0,
+) -> list[GroundingItem]:
+    """The hard items that a model can be asked about: pictures, or clips for a model of videos.
+
+    Args:
+        model: from ``load_model``; None for pictures whatever the model.
+        split: ``validation`` or ``test``.
+        count: number of items.
+        style: of the scenes.
+        kinds: of sentences.
+        skip: leave out so many items first.
+    """
+    if model is None or not model.family.is_video:
+        return hard_items(split, count, style=style, kinds=kinds, skip=skip)
+    return moving_items(split, count, frames=model.defaults.frames, style=style, kinds=kinds, skip=skip)
+
+
 def items_in(
-    configuration: Mapping[str, Any], number: int, *, first: int = 0, split: Split = "test"
+    configuration: Mapping[str, Any],
+    number: int,
+    *,
+    first: int = 0,
+    split: Split = "test",
+    model: DiffusionModel | None = None,
 ) -> list[GroundingItem]:
     """Some of the hard items that a result was made on.
 
@@ -54,16 +84,8 @@ def items_in(
         number: of items.
         first: number of the first one in the result.
         split: of the scenes.
+        model: that was shown clips where it is one of videos; None where all models were shown pictures.
     """
     kinds = {"kinds": configuration["kinds"]} if "kinds" in configuration else {}
     skip = configuration.get("first_scene", 0) + first
-    return hard_items(split, number, skip=skip, style=style_in(configuration), **kinds)
-
-
-def moving_options(style: Style) -> MovingOptions:
-    """Which clips to draw, of a style: three objects, two of which share a colour or a shape.
-
-    >>> moving_options("plain") == MovingOptions()
-    True
-    """
-    return MovingOptions(scenes=SceneOptions(objects=(3, 3), shared_attribute=True, style=style))
+    return hard_items_for(model, split, number, skip=skip, style=style_in(configuration), **kinds)

@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 from refam_analysis.analysis.statistics import bootstrap_interval
+from refam_analysis.evaluation.items import moving_options
 from refam_analysis.evaluation.moving import MOVING_SOURCES, SPEEDS, MovingReport, moving_accuracy, settings_accuracy
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, moving_options, style_in, style_option
+from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS

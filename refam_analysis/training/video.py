@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import T5Tokenizer
 
+from refam_analysis.evaluation.items import moving_options
 from refam_analysis.evaluation.metrics import points_on
-from refam_analysis.experiments.styles import moving_options
 from refam_analysis.files import written_folder
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.family import ModelDefaults

@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, scene_items
-from refam_analysis.scenes import SHAPES, SceneOptions, Scenes
+from refam_analysis.evaluation.items import (
+    GroundingItem,
+    ItemsError,
+    hard_items,
+    moving_items,
+    moving_options,
+    scene_items,
+)
+from refam_analysis.scenes import SHAPES, MovingScenes, SceneOptions, Scenes
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +100,31 @@ def test_rich_hard_items_need_more_than_one_attribute(rich: list[GroundingItem])
 
 def test_as_many_objects_as_asked_for_stand_in_a_rich_scene() -> None:
     assert {len(item.masks) for item in hard_items("test", 6, size=48, style="rich", objects=3)} == {3}
+
+
+def test_moving_items_are_the_first_frames_of_clips() -> None:
+    kinds = ("attribute", "direction")
+    items = moving_items("test", 3, frames=7, kinds=kinds, size=48, skip=1, style="rich")
+    clips = MovingScenes("test", length=4, size=48, kinds=kinds, options=moving_options("rich"))
+    for number, item in enumerate(items, 1):
+        clip = clips[number]
+        assert (item.scene, item.expression, item.kind) == (number, clip.expression.text, kinds[number % 2])
+        assert np.array_equal(item.shown, clip.frames[:7]) and np.array_equal(item.image, clip.frames[0])
+        assert np.array_equal(item.masks[item.target], clip.truth[0])
+        assert sorted({item.target, *item.distractors}) == [0, 1, 2]
+
+
+def test_longer_moving_items_go_on_from_shorter_ones() -> None:
+    short, long = (moving_items("validation", 1, frames=frames, size=48)[0] for frames in (5, 30))
+    assert np.array_equal(np.asarray(long.shown)[:5], short.shown) and len(long.shown) == 30
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"frames": 0}, {"kinds": ()}])
+def test_no_moving_items_are_an_error(wrong: dict[str, object]) -> None:
+    with pytest.raises(ItemsError, match="ask for at least one item, one frame and one kind"):
+        moving_items("test", **{"count": 1, "frames": 7, **wrong})
+
+
+def test_a_still_item_is_shown_as_its_picture() -> None:
+    (item,) = hard_items("test", 1, size=48)
+    assert item.shown is item.image

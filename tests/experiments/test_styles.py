@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refam_analysis.evaluation.items import hard_items
+from refam_analysis.evaluation.items import hard_items, moving_options
 from refam_analysis.experiments import ablation, causal, generation, grounding, magnets, mask_choice, segmenter, video
 from refam_analysis.experiments.provenance import Result, Stopwatch
-from refam_analysis.experiments.styles import items_in, moving_options, style_in, style_option
+from refam_analysis.experiments.styles import items_in, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.scenes import MATERIALS, RICH_SHAPES, MovingScenes
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,20 @@ import torch
 from diffusers import AutoencoderKLMochi
 
 import refam_analysis as ra
+from refam_analysis.evaluation import (
+    SearchSpace,
+    choose_settings,
+    grounding_accuracy,
+    moving_accuracy,
+    moving_items,
+)
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.prompts import make_prompt
-from refam_analysis.scenes import Scene, SceneObject
+from refam_analysis.scenes import MovingScenes, Scene, SceneObject
+from refam_analysis.segmentation import HeatmapSettings
 from refam_analysis.segmentation.segmenters import load_segmenter
 from refam_analysis.training.clips import LatentClips, clip_pixels, describe_motion, training_motion
+from refam_analysis.training.probe import READING
 from refam_analysis.training.video import CONFIGURATIONS, VideoTrainer, export_video, probe_video, video_loss
 from refam_analysis.training.video_autoencoder import make_video_autoencoder, standardise
 from refam_analysis.training.video_autoencoder import train as train_autoencoder
@@ -142,6 +152,24 @@ def test_an_object_is_followed_from_where_the_exported_model_points(exported: Ex
         found = ra.segment_video(exported[1], frames, "the ring moving up", segmenter=segmenter, clip=clip)
         assert len(found.masks) == 9
         assert found.stages["frame_heatmaps"].sizes["frame"] == latents
+
+
+def test_the_points_of_an_exported_model_are_those_of_its_clips(exported: Exported, tiny_sam: Path) -> None:
+    model = exported[1]
+    clips = MovingScenes("test", length=3, size=48, kinds=("attribute", "location"))
+    report = moving_accuracy(model, clips, segmenter=load_segmenter(tiny_sam), settings=READING, magnets=())
+    asked = grounding_accuracy(model, moving_items("test", 3, frames=7, size=48), READING, sources=["model"])
+    places = [table[["x", "y"]].to_numpy() for table in (report.outcomes.query("source == 'pipeline'"), asked.outcomes)]
+    np.testing.assert_allclose(*places)
+
+
+def test_the_reading_of_a_video_model_is_searched_on_clips(exported: Exported) -> None:
+    space = SearchSpace(noise_levels=(0.6,), longest_run=1, head_counts=())
+    items = moving_items("validation", 2, frames=7, size=48)
+    found = choose_settings(exported[1], items, space).table
+    first = HeatmapSettings.from_dict(json.loads(found["settings"][0]))
+    again = grounding_accuracy(exported[1], items, first, sources=["model"]).outcomes
+    assert found["target"][0] == again["target"].mean()
 
 
 def test_words_of_motion_are_single_tokens_that_no_caption_strews(folder: Path) -> None:

@@ -100,7 +100,7 @@ def _about_blocks(
     recordings = {
         source: record_batch(
             model,
-            [item.image for item in items],
+            [item.shown for item in items],
             [make_prompt(item.expression) for item in items],
             noise_level=asked.noise_level,
             seeds=seeds,

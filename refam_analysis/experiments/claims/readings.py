@@ -79,7 +79,7 @@ def about_readings(
     groups = {
         name: record_for_heatmaps(
             model,
-            [item.image for item in items],
+            [item.shown for item in items],
             [make_prompt(item.expression, words) for item, words in zip(items, appended, strict=True)],
             settings,
             seeds=seeds,

@@ -46,9 +46,19 @@ def clip_numbers(model: DiffusionModel, length: int, wanted: int | None) -> list
     if wanted is not None and wanted < 1:
         raise ClipLengthError(wanted, model.frames_per_latent)
     if wanted is None:
-        most = min(length, model.defaults.frames if model.family.is_video else 1)
-        wanted = 1 + (max(most, 1) - 1) // model.frames_per_latent * model.frames_per_latent
+        wanted = frames_taken(model, length)
     return [round(place) for place in np.linspace(0, length - 1, wanted)]
+
+
+def frames_taken(model: DiffusionModel, length: int) -> int:
+    """How many frames a model is made for, of so many that there are: a number that its autoencoder takes.
+
+    Args:
+        model: from ``load_model``; one of images takes one.
+        length: frames of the video.
+    """
+    most = min(length, model.defaults.frames if model.family.is_video else 1)
+    return 1 + (max(most, 1) - 1) // model.frames_per_latent * model.frames_per_latent
 
 
 def chosen_frames(frames: Frames, numbers: Sequence[int]) -> list[Frame]:
