@@ -99,7 +99,7 @@ test: $(INSTALLED) ## Run the tests and the docstrings' examples
 	$(TEST_ENV) $(BIN)/python -m pytest $(PARALLEL) --dist loadfile
 
 test-book: chromium book ## Build the book and look at every page in a browser
-	$(TEST_ENV) $(BIN)/python -m pytest tests/browser $(PARALLEL) --dist loadgroup
+	$(TEST_ENV) $(BIN)/python -m pytest tests/browser $(PARALLEL)
 
 chromium:
 	@command -v chromium >/dev/null || { echo "The browser tests need Chromium, and there is no 'chromium' on the PATH." \

@@ -7,18 +7,26 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from browser.pages import BOOK
 from playwright.sync_api import Browser, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 
-@pytest.hookimpl(tryfirst=True)  # Before xdist reads the marks.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the files whose tests share an app or a small book in one process each; pages are for whoever is free."""
-    for item in items:
-        if item.path.name != "test_pages.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+class ByApp(LoadScopeScheduling):
+    """Keeps a file's tests, which share an app or a small book, in one process; pages are for whoever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file.endswith("test_pages.py") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByApp:
+    """By file, and not by the mark ``xdist_group``, which xdist 3.8 overlooks under pytest 9."""
+    return ByApp(config, log)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
