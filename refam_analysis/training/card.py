@@ -42,8 +42,7 @@ everywhere, and its attention can be compared with an exact truth.
 # The embedded diffusion transformer of rich scenes
 
 A small FLUX of twelve blocks that draws shaded, textured scenes from sentences. It is deeper than the other model of
-this package and its scenes are harder, so that depth, materials and occlusion can be looked at. Its training goes on:
-what ships is as far as it has come.
+this package and its scenes are harder, so that depth, materials and occlusion can be looked at.
 """,
 }
 _DIT_FOLDER = """
