@@ -114,7 +114,9 @@ class OtherModels:
             "or a row with one of these names is that model's:",
             "",
         ]
-        return "\n".join([*lines, *(_line(label, bundle) for label, bundle in self.bundles.items())])
+        models = [_line(label, bundle) for label, bundle in self.bundles.items()]
+        joining = "Another model joins them with `refam claims --model ...` and then `refam bundle --model ...`."
+        return "\n".join([*lines, *models, "", joining])
 
 
 def open_model() -> DiffusionModel:

@@ -201,7 +201,7 @@ def experiment_ablation(
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
-    earlier: Annotated[Path | None, typer.Option(help="That of the run whose weights it began with.")] = None,
+    further: Annotated[Path | None, typer.Option(help="That of a run that began with what ships.")] = None,
     model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
 ) -> None:
@@ -211,7 +211,7 @@ def experiment_learning(
 
     weights = learning.WEIGHTS[model]
     place = results or results_of(model)
-    result = learning.run(run or learning.RUN, earlier=earlier, weights=weights, results=place)
+    result = learning.run(run or learning.RUN, further=further, weights=weights, results=place)
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 

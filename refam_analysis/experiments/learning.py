@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ RUN = ROOT / "runs" / "embedded"
 WEIGHTS = {"embedded": ("embedded-dit", "embedded-sam"), "embedded-rich": ("embedded-rich",)}
 """What came out of the trainings, by the model's name."""
 
-EARLIER = "dit_earlier"
-"""What a log calls the transformer's run whose weights the present one began with."""
+FURTHER = "dit_further"
+"""What a log calls the steps of the transformer's training after those that ship."""
 
 _POSITION = ("model", "step", "samples")
 
@@ -39,7 +39,7 @@ class NoLogError(RefamError, FileNotFoundError):
 def run(
     log: Path = RUN,
     *,
-    earlier: Path | None = None,
+    further: Path | None = None,
     weights: Sequence[str] = WEIGHTS["embedded"],
     results: Path = RESULTS,
 ) -> Result:
@@ -47,20 +47,21 @@ def run(
 
     Args:
         log: its working folder.
-        earlier: that of the run whose weights its transformer began with; see :func:`after_earlier`.
+        further: that of a run that began with the weights that ship, and does not; see :func:`with_further`.
         weights: the embedded models that came out of it.
         results: the folder of all results.
 
     Returns:
-        The tables ``log`` (the lines as they were logged) and ``curves`` (:func:`curves`).
+        The tables ``log`` (the lines as they were logged, those of ``further`` renamed) and ``curves``
+        (:func:`curves`).
 
     Raises:
         NoLogError: a folder holds no log.
         MissingWeightsError: a model does not ship.
     """
     watch, logged = Stopwatch(), read_log(log)
-    if earlier is not None:
-        logged = after_earlier(logged, read_log(earlier))
+    if further is not None:
+        logged = with_further(logged, read_log(further))
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
     command = f"refam experiment {NAME}" + model_option(Path(weights[0]))
     provenance = watch.provenance(command, {"weights": list(weights)}, digests)
@@ -82,20 +83,29 @@ def read_log(run: Path) -> pd.DataFrame:
     return pd.DataFrame({"line": path.read_text(encoding="utf-8").splitlines()})
 
 
-def after_earlier(log: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """A log after that of the run whose weights its transformer began with, which is then called ``EARLIER``.
+def with_further(log: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
+    """A log, and after it that of a run whose transformer began with its weights, as ``FURTHER``.
 
     Args:
         log: its column ``line`` holds JSON.
-        earlier: likewise.
+        further: likewise; its steps and samples are counted on from the last ones of ``log``.
 
-    >>> first, second = (pd.DataFrame({"line": [f'{{"model": "dit", "step": {step}}}']}) for step in (900, 100))
-    >>> after_earlier(second, first)["line"].to_list()
-    ['{"model": "dit_earlier", "step": 900}', '{"model": "dit", "step": 100}']
+    >>> line = '{"model": "dit", "step": %d, "samples": %d}'
+    >>> first, second = (pd.DataFrame({"line": [line % (step, 2 * step)]}) for step in (900, 100))
+    >>> with_further(first, second)["line"].to_list()[1]
+    '{"model": "dit_further", "step": 1000, "samples": 2000}'
     """
-    entries = map(json.loads, earlier["line"])
-    renamed = [entry | {"model": EARLIER if entry["model"] == "dit" else entry["model"]} for entry in entries]
-    return pd.DataFrame({"line": [*map(json.dumps, renamed), *log["line"]]})
+    shipped = [entry for entry in map(json.loads, log["line"]) if entry["model"] == "dit" and "step" in entry]
+    before = {name: max(entry[name] for entry in shipped) for name in ("step", "samples")}
+
+    def moved(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["model"] != "dit":
+            return entry
+        return entry | {"model": FURTHER} | {name: entry[name] + past for name, past in before.items() if name in entry}
+
+    return pd.DataFrame(
+        {"line": [*log["line"], *(json.dumps(moved(entry)) for entry in map(json.loads, further["line"]))]}
+    )
 
 
 def curves(log: pd.DataFrame) -> pd.DataFrame:
@@ -155,11 +165,16 @@ def training_hours(table: pd.DataFrame, model: str) -> float:
     return float((seconds["value"].sum() + before) / 3600)
 
 
-def training_commands(log: pd.DataFrame) -> list[str]:
+def training_commands(log: pd.DataFrame, models: Collection[str] | None = None) -> list[str]:
     """The commands that the training was started with, in the order of their first use.
+
+    Args:
+        log: its column ``line`` holds JSON.
+        models: whose, such as ``["dit"]``; None for all.
 
     >>> training_commands(pd.DataFrame({"line": ['{"model": "dit", "command": "python -m cats"}']}))
     ['python -m cats']
     """
-    named = (json.loads(line).get("command") for line in log["line"])
+    entries = [json.loads(line) for line in log["line"]]
+    named = (entry.get("command") for entry in entries if models is None or entry["model"] in models)
     return list(dict.fromkeys(command for command in named if command))

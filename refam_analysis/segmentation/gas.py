@@ -103,7 +103,7 @@ def handle_sinks(recording: Recording, gas: Gas) -> SinkHandling:
 
 def look_for_sinks(
     model: DiffusionModel,
-    images: Sequence[ImageSource],
+    images: Sequence[ImageSource | Sequence[ImageSource]],
     prompts: Sequence[Prompt],
     settings: HeatmapSettings,
     *,

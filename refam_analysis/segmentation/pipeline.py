@@ -211,7 +211,7 @@ def default_settings(model: DiffusionModel) -> HeatmapSettings:
 
 def record_for_heatmaps(
     model: DiffusionModel,
-    images: Sequence[ImageSource],
+    images: Sequence[ImageSource | Sequence[ImageSource]],
     prompts: Sequence[Prompt],
     settings: HeatmapSettings,
     *,
@@ -225,7 +225,7 @@ def record_for_heatmaps(
 
     Args:
         model: from ``load_model``.
-        images: one an item.
+        images: one an item, or the frames of a clip.
         prompts: one an item.
         settings: noise levels, number of seeds, blocks, direction, and what is done to sinks.
         seeds: of each item's first noise draw.

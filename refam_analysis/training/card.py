@@ -17,7 +17,7 @@ import typer
 from refam_analysis.experiments.generation import NAME as GENERATION
 from refam_analysis.experiments.grounding import LEAST_RATIO, LEAST_TARGET
 from refam_analysis.experiments.grounding import NAME as GROUNDING
-from refam_analysis.experiments.learning import EARLIER, logged_numbers, training_commands, training_hours
+from refam_analysis.experiments.learning import FURTHER, logged_numbers, training_commands, training_hours
 from refam_analysis.experiments.learning import NAME as LEARNING
 from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result, results_of
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
@@ -27,9 +27,6 @@ from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE
 from refam_analysis.training.dit import CONFIGURATIONS
-
-FURTHER = "dit_further"
-"""What a log calls the steps of the transformer's run after those that ship."""
 
 _DIT_INTRODUCTION = {
     "embedded": """
@@ -76,12 +73,6 @@ Flow matching with a velocity target, and nothing else: no mask, no expression's
 The autoencoder was trained first, then transformer and text encoders together. The weights are a running average,
 stored in half precision and computed in float32.
 """
-
-_DIT_RUNS = {
-    "autoencoder": "Autoencoder",
-    EARLIER: "Transformer and text encoders, a run whose weights the next one began with",
-    "dit": "Transformer and text encoders",
-}
 
 _DIT_LIMITS = """
 ## Limits
@@ -138,7 +129,7 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
             _DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
             _DIT_TRAINING,
-            _training(learning, _DIT_RUNS),
+            _training(learning, {"autoencoder": "Autoencoder", "dit": "Transformer and text encoders"}),
             *_trained_further(learning["curves"]),
             *rebuilt,
             "## Grounding",
@@ -207,7 +198,7 @@ def _training(learning: Result, models: Mapping[str, str]) -> str:
         line += "" if math.isnan(last["samples"]) else f", {last['samples']:,.0f} samples"
         line += "" if math.isnan(hours) else f", {hours:.1f} hours"
         lines.append(f"{line}; loss at the end {last['value']:.3f}.")
-    commands = [c for c in training_commands(learning["log"]) if c.split(".training.")[-1].split()[0] in models]
+    commands = training_commands(learning["log"], models)
     shown = ["", "```", *commands, "```"] if commands else []
     return "\n".join([*lines, *shown])
 
@@ -307,7 +298,7 @@ def main(
     cards = {}
     for model, folder in EMBEDDED_MODELS.items():
         place = results_of(model, results)
-        names = (SETTINGS, GROUNDING, LEARNING, *((GENERATION, SEGMENTER) if model == "embedded" else ()))
+        names = (SETTINGS, GROUNDING, LEARNING, GENERATION, *((SEGMENTER,) if model == "embedded" else ()))
         loaded = {name: load_result(name, results=place, weights=weights) for name in names}
         cards[folder] = transformer_card(loaded, model)
         if SEGMENTER in loaded:

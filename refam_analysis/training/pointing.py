@@ -1,0 +1,136 @@
+"""What becomes of pointing and of drawing while a training goes on: steps of one run, each read as suits it best.
+
+    python -m refam_analysis.training.pointing --run runs/rich --step 7000 --step 8000 --configuration deep-wide
+
+The probe of a training reads heatmaps in one fixed way, so that its curve may fall where another reading would not.
+Here the weights of every step that ``--keep`` put aside are exported, read as a search on validation scenes chooses for
+them, and measured on test scenes as the shipped weights are: :mod:`refam_analysis.experiments.grounding` and
+:mod:`refam_analysis.experiments.generation`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from tqdm.auto import tqdm
+
+from refam_analysis.experiments import generation, grounding, settings
+from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, write_result
+from refam_analysis.training.dit import CONFIGURATIONS
+from refam_analysis.training.export import export
+from refam_analysis.training.milestones import about_runs, run_options
+
+NAME = "pointing"
+TABLES = ("readings", "points", "drawing")
+
+
+@dataclass(frozen=True)
+class PointingTest:
+    """What is measured of every step.
+
+    Attributes:
+        milestones: steps whose weights were put aside.
+        configuration: which of ``dit.CONFIGURATIONS`` was trained.
+        search: validation scenes that find a reading, and as many that choose.
+        scenes: of the test split, for the points.
+        captions: that are drawn.
+        seed: of all of it; not of the training.
+    """
+
+    milestones: tuple[int, ...]
+    configuration: str = "small"
+    search: int = 250
+    scenes: int = 500
+    captions: int = 200
+    seed: int = 0
+
+    def command(self, run: Path) -> str:
+        """Makes the result again; where the working folder lies is left out."""
+        steps = " ".join(f"--step {step}" for step in self.milestones)
+        return (
+            f"python -m refam_analysis.training.{NAME} {run_options([run])} {steps} --configuration "
+            f"{self.configuration} --search {self.search} --scenes {self.scenes} --captions {self.captions} "
+            f"--seed {self.seed}"
+        )
+
+
+def run(folder: Path, test: PointingTest, *, results: Path = RESULTS, progress: bool = False) -> Result:
+    """Export, search and measure step by step, and write the result; a stopped call goes on with the next part.
+
+    Args:
+        folder: working folder of the training; each step gets a folder ``model-<step>`` in it.
+        test: what is measured.
+        results: the folder of all results.
+        progress: show bars.
+
+    Returns:
+        Three tables with a column ``step``: ``readings``, the chosen row of the search's finalists (of
+        :func:`refam_analysis.experiments.settings.run`); ``points`` and ``drawing``, the summaries of
+        :func:`refam_analysis.experiments.grounding.run` and :func:`refam_analysis.experiments.generation.run`.
+
+    Raises:
+        FileNotFoundError: no weights were put aside at a step.
+    """
+    watch, about = Stopwatch(), {**dataclasses.asdict(test), **about_runs([folder])}
+    parts = Parts(results.parent / ".cache", f"{NAME}-{folder.name}", about)
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    for step in tqdm(test.milestones, desc="steps", disable=not progress):
+        for name, make in zip(TABLES, (_reading, _points, _drawing), strict=True):
+            rows = parts.keep(f"{name}-{step}", partial(make, folder, test, step, progress))
+            tables[name].append(rows.assign(step=step))
+    whole = {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
+    result = write_result(NAME, whole, watch.provenance(test.command(folder), about, {}), results=results)
+    parts.forget()
+    return result
+
+
+def _reading(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
+    """Of the exported weights, into whose folder the chosen reading is written."""
+    model, results = _places(folder, step)
+    export(folder, model, configuration=test.configuration, step=step)
+    search = settings.SettingsSearch(items=test.search, seed=test.seed)
+    return settings.run(search, folder=model, results=results, progress=progress)["finalists"].iloc[:1]
+
+
+def _points(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
+    model, results = _places(folder, step)
+    asked = grounding.GroundingTest(items=test.scenes, seed=test.seed)
+    return grounding.run(asked, folder=model, results=results, progress=progress)["summary"]
+
+
+def _drawing(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
+    model, results = _places(folder, step)
+    asked = generation.GenerationTest(captions=test.captions, seed=test.seed)
+    return generation.run(asked, folder=model, results=results, progress=progress)["summary"]
+
+
+def _places(folder: Path, step: int) -> tuple[Path, Path]:
+    """Where the exported weights of a step lie, and what was measured of them."""
+    return folder / f"model-{step}", folder / f"results-{step}"
+
+
+def main(
+    folder: Annotated[Path, typer.Option("--run", help="Working folder of a training.")],
+    steps: Annotated[list[int], typer.Option("--step", help="One that --keep put aside; give several.")],
+    configuration: Annotated[str, typer.Option(help=f"Trained: one of {', '.join(CONFIGURATIONS)}.")] = "small",
+    search: Annotated[int, typer.Option(help="Validation scenes that find a reading; as many choose.", min=1)] = 250,
+    scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
+    captions: Annotated[int, typer.Option(help="That are drawn.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Of everything but the training.")] = 0,
+    results: Annotated[Path, typer.Option(help="Folder of the result.")] = RESULTS,
+) -> None:
+    """Measure where words point, and what is drawn, at several steps of a training, and write the result."""
+    test = PointingTest(tuple(steps), configuration, search, scenes, captions, seed)
+    found = run(folder, test, results=results, progress=True)
+    print(found["points"].query("source == 'model'").round(3).to_string(index=False))
+    print(found["drawing"].round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
