@@ -83,9 +83,10 @@ def bootstrap_interval(
     for scenes, columns in _same_scenes(values):
         if len(scenes) < 2:
             continue
-        shares = np.random.default_rng(seed).multinomial(len(scenes), np.full(len(scenes), 1 / len(scenes)), resamples)
+        drawn = np.random.default_rng(seed).multinomial(len(scenes), np.full(len(scenes), 1 / len(scenes)), resamples)
         for part in _chunks(columns, resamples):
-            means = (shares / len(scenes)) @ values[np.ix_(scenes, part)]
+            # Divided last, so that means of zeros and ones are exact, and no end passes a share of 0 or 1.
+            means = drawn.astype(np.float64) @ values[np.ix_(scenes, part)] / len(scenes)
             low[part], high[part] = np.quantile(means, tails, axis=0)
     return low, high
 

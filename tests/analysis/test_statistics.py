@@ -219,3 +219,10 @@ def test_a_ratio_without_a_denominator_has_no_p() -> None:
     none = np.zeros((4, 1))
     assert np.isnan(swap_p((none, none), (none, none))[0])
     assert np.isnan(ratios_of(np.ones(1), np.zeros(1))[0])
+
+
+def test_the_interval_of_one_value_in_every_scene_is_that_value() -> None:
+    """On every processor: a share of 1 has no interval from 0.9999999999999999 on."""
+    for scenes in range(2, 80):
+        low, high = bootstrap_interval(np.ones((scenes, 1)), resamples=50)
+        assert low[0] == high[0] == 1.0
