@@ -23,6 +23,7 @@ from refam_analysis.scenes.moving import (
     MovingSample,
     MovingScenes,
 )
+from refam_analysis.scenes.rendering import visible_masks
 from refam_analysis.scenes.sampling import Style
 
 HARD_OBJECTS: dict[Style, tuple[int, int]] = {"plain": (3, 3), "rich": (3, 4)}
@@ -190,8 +191,9 @@ def _item(sample: SceneSample, expression: Expression, number: int) -> Grounding
 
 
 def _moving_item(clip: MovingSample, number: int, frames: int) -> GroundingItem:
-    shown = clip.frames[:frames]
-    return _item_of(clip.motion.scene, shown[0], clip.masks[0], clip.expression, number, frames=shown)
+    scene, shown = clip.motion.scene, clip.frames[:frames]
+    masks = visible_masks([scene], size=clip.size)[0].numpy()
+    return _item_of(scene, shown[0], masks, clip.expression, number, frames=shown)
 
 
 def _item_of(

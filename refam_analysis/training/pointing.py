@@ -90,12 +90,40 @@ def run(folder: Path, test: PointingTest, *, results: Path = RESULTS, progress: 
     return result
 
 
-def _reading(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
-    """Of the exported weights, into whose folder the chosen reading is written."""
-    model, results = _places(folder, step)
-    export(folder, model, configuration=test.configuration, step=step)
-    search = settings.SettingsSearch(items=test.search, seed=test.seed)
+def exported_reading(
+    run: Path,
+    model: Path,
+    search: settings.SettingsSearch,
+    *,
+    configuration: str,
+    results: Path,
+    step: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Export a run and let validation scenes choose how its heatmaps are read, which is written into the export.
+
+    Args:
+        run: the training's working folder.
+        model: where to export to.
+        search: for the reading.
+        configuration: which of ``dit.CONFIGURATIONS`` was trained.
+        results: where the search leaves its result.
+        step: one whose weights were put aside; None for the newest.
+        progress: show bars.
+
+    Returns:
+        The chosen row of the search's finalists.
+    """
+    export(run, model, configuration=configuration, step=step)
     return settings.run(search, folder=model, results=results, progress=progress)["finalists"].iloc[:1]
+
+
+def _reading(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
+    model, results = _places(folder, step)
+    search = settings.SettingsSearch(items=test.search, seed=test.seed)
+    return exported_reading(
+        folder, model, search, configuration=test.configuration, results=results, step=step, progress=progress
+    )
 
 
 def _points(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:

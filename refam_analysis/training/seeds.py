@@ -19,14 +19,13 @@ import pandas as pd
 import typer
 from tqdm.auto import tqdm
 
-from refam_analysis.experiments import settings
 from refam_analysis.experiments.claims import ledger
 from refam_analysis.experiments.claims.profiles import profile_means
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, write_result
 from refam_analysis.experiments.settings import SettingsSearch
 from refam_analysis.training.dit import CONFIGURATIONS
-from refam_analysis.training.export import export
 from refam_analysis.training.milestones import about_runs, run_options, table_of
+from refam_analysis.training.pointing import exported_reading
 
 NAME = "seeds"
 MODEL = "model"
@@ -112,11 +111,10 @@ def _measured(run: Path, test: SeedsTest, parts: Parts, progress: bool) -> dict[
 
 
 def _chosen_reading(run: Path, test: SeedsTest, progress: bool) -> pd.DataFrame:
-    """Export a run and let validation scenes choose how its heatmaps are read, which is written into the export."""
-    folder = run / MODEL
-    export(run, folder, configuration=test.configuration)
-    found = settings.run(test.search, folder=folder, results=run / "results", progress=progress)
-    return found["finalists"].iloc[:1][["settings", "target", "likelier_distractor"]]
+    found = exported_reading(
+        run, run / MODEL, test.search, configuration=test.configuration, results=run / "results", progress=progress
+    )
+    return found[["settings", "target", "likelier_distractor"]]
 
 
 def _judged(run: Path, test: SeedsTest, progress: bool) -> Mapping[str, pd.DataFrame]:
