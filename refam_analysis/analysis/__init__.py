@@ -49,6 +49,7 @@ from refam_analysis.analysis.entropy_directions import (
     entropy_by_direction,
     entropy_profile_of,
 )
+from refam_analysis.analysis.frames import NoFramesError, attention_between_frames, frame_shares_of
 from refam_analysis.analysis.key_effects import KeyEffects, key_effects
 from refam_analysis.analysis.key_importance import key_importance, key_importance_of, peak_importance
 from refam_analysis.analysis.localisation import (
@@ -130,11 +131,13 @@ __all__ = [
     "MapError",
     "MaskError",
     "MissingSideError",
+    "NoFramesError",
     "NoRecordingsError",
     "Onset",
     "PhrasesError",
     "QueryShares",
     "RecordingsDifferError",
+    "attention_between_frames",
     "average_precision",
     "average_precision_of",
     "background_clusters",
@@ -161,6 +164,7 @@ __all__ = [
     "find_phrases",
     "flow",
     "flow_of",
+    "frame_shares_of",
     "gini",
     "head_spread",
     "head_spread_of",

@@ -67,15 +67,22 @@ def query_shares(recording: Recording, queries: str, regions: xr.DataArray | Non
         mass = share_by_key(recording, from_queries="text" if queries == "text" else "image")
         return _split(mass.values, positions(mass, "key"), block_numbers(mass))
     if queries not in REGIONS:
-        return _of_group(recording, "text", lambda labels: (labels["kind"] == queries).to_numpy(dtype=np.float64))
+        return group_shares(recording, "text", lambda labels: (labels["kind"] == queries).to_numpy(dtype=np.float64))
     if regions is None:
         raise MaskError(f"The queries of the {queries} were asked for: give regions=, from region_shares.")
     weights = regions.sel(region=queries).values.ravel()
-    return _of_group(recording, "image", lambda _: weights)
+    return group_shares(recording, "image", lambda _: weights)
 
 
-def _of_group(recording: Recording, side: Side, weigh: Callable[[pd.DataFrame], Floats]) -> QueryShares:
-    """Of some queries of a side, which ``weigh`` chooses by their labels."""
+def group_shares(recording: Recording, side: Side, weigh: Callable[[pd.DataFrame], Floats]) -> QueryShares:
+    """The shares of some queries of a side.
+
+    Args:
+        recording: with ``full``, or both maps of that side.
+        side: of the queries.
+        weigh: gives for the labels of that side's queries, a row each, how much each of them counts; one that counts
+            nothing is left out.
+    """
     if "full" in recording:
         rows = recording["full"].isel(branch=0)
         rows = rows.isel(query=side_indices(rows, "query", side))

@@ -13,8 +13,10 @@ from refam_analysis.cli.options import SeedOption, StyleOption
 ResultsOption = Annotated[Path | None, typer.Option(help="Folder of results; the repository's by default.")]
 
 EmbeddedOption = Annotated[
-    Literal["embedded", "embedded-rich"],
-    typer.Option("--model", help="Of those that ship. Results of the second are kept in a folder of its name."),
+    Literal["embedded", "embedded-rich", "embedded-video"],
+    typer.Option(
+        "--model", help="Of those that ship. Results of all but the first are kept in folders of their names."
+    ),
 ]
 
 experiment = typer.Typer(
@@ -179,6 +181,21 @@ def experiment_video(
         "headline",
         model,
     )
+
+
+@experiment.command("motion")
+def experiment_motion(
+    items: Annotated[int, typer.Option(help="Clips of the test split.", min=6)] = 600,
+    drawn: Annotated[int, typer.Option(help="Clips to draw.", min=2)] = 120,
+    seed: SeedOption = 0,
+    style: StyleOption = None,
+    model: EmbeddedOption = "embedded-video",
+    results: ResultsOption = None,
+) -> None:
+    """Ask a model of videos about motion, with and without the motion, and count points."""
+    from refam_analysis.experiments import motion
+
+    _make(motion.run, motion.MotionTest(clips=items, drawn=drawn, seed=seed, style=style), results, "summary", model)
 
 
 @experiment.command("ablation")

@@ -174,7 +174,20 @@ def moving_items(
     clips = MovingScenes(
         split, length=skip + count, frames=length, size=size, options=moving_options(style), kinds=kinds
     )
-    return [_moving_item(clips[number], number, frames) for number in range(skip, skip + count)]
+    return [clip_item(clips[number], number, frames) for number in range(skip, skip + count)]
+
+
+def clip_item(clip: MovingSample, number: int, frames: int) -> GroundingItem:
+    """A clip as an item, with masks of its first frame.
+
+    Args:
+        clip: from ``MovingScenes``.
+        number: of the clip.
+        frames: how many of its frames are shown, from the first on.
+    """
+    scene, shown = clip.motion.scene, clip.frames[:frames]
+    masks = visible_masks([scene], size=clip.size)[0].numpy()
+    return _item_of(scene, shown[0], masks, clip.expression, number, frames=shown)
 
 
 def moving_options(style: Style) -> MovingOptions:
@@ -188,12 +201,6 @@ def moving_options(style: Style) -> MovingOptions:
 
 def _item(sample: SceneSample, expression: Expression, number: int) -> GroundingItem:
     return _item_of(sample.scene, sample.image, sample.masks, expression, number)
-
-
-def _moving_item(clip: MovingSample, number: int, frames: int) -> GroundingItem:
-    scene, shown = clip.motion.scene, clip.frames[:frames]
-    masks = visible_masks([scene], size=clip.size)[0].numpy()
-    return _item_of(scene, shown[0], masks, clip.expression, number, frames=shown)
 
 
 def _item_of(

@@ -123,7 +123,7 @@ def _describe(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 def draw(
     model: DiffusionModel, texts: Sequence[str], *, seeds: Sequence[int], steps: int, guidance: float
 ) -> NDArray[np.uint8]:
-    """Pictures of several texts at once: what ``model.generate`` draws of each.
+    """Pictures, or clips, of several texts at once: what ``model.generate`` draws of each.
 
     Args:
         model: one without embedded guidance, such as the embedded model.
@@ -133,16 +133,20 @@ def draw(
         guidance: against the empty text.
 
     Returns:
-        uint8 (picture, height, width, 3), RGB.
+        uint8 (picture, height, width, 3), RGB; by a model of videos (clip, frame, height, width, 3).
     """
     height, width = model.default_size
     pipeline: Any = model.pipeline
+    options = model.call_options(texts[0], steps, guidance) | {"negative_prompt": [""] * len(texts)}
+    if model.family.is_video:
+        options["num_frames"] = model.defaults.frames
     drawn = pipeline(
-        prompt=list(texts), negative_prompt=[""] * len(texts), true_cfg_scale=guidance, num_inference_steps=steps,
-        height=height, width=width, max_sequence_length=model.text_length, output_type="np",
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        prompt=list(texts), num_inference_steps=steps, height=height, width=width, output_type="np",
+        max_sequence_length=model.text_length, generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        **options,
     )  # fmt: skip
-    return np.asarray((drawn.images * 255).round().astype(np.uint8))
+    pictures = np.asarray(drawn.frames if model.family.is_video else drawn.images)
+    return (pictures * 255).round().astype(np.uint8)
 
 
 def run(
@@ -186,7 +190,7 @@ def run(
 
 
 def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) -> pd.DataFrame:
-    """Draw and judge some of the captions.
+    """Draw and judge some of the captions; of the clips of a model of videos their first frames.
 
     Args:
         model: with the steps and guidance of ``test``, which must not be None.
@@ -205,6 +209,8 @@ def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) 
     wanted = captions(first, number, seed=test.seed, style=style)
     seeds = [test.seed + one.item for one in wanted]
     drawn = draw(model, [one.text for one in wanted], seeds=seeds, steps=test.steps, guidance=test.guidance)
+    if model.family.is_video:
+        drawn = drawn[:, 0]
     table = pd.DataFrame([_judged(one, image, style) for one, image in zip(wanted, drawn, strict=True)])
     true = np.stack([one.image for one in wanted])
     shapes = {"drawn_shape": judge_shapes(drawn, style=style), "true_shape": judge_shapes(true, style=style)}

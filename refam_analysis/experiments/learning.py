@@ -17,7 +17,11 @@ from refam_analysis.weights import embedded_folder
 NAME = "learning"
 RUN = ROOT / "runs" / "embedded"
 """The working folder of the training."""
-WEIGHTS = {"embedded": ("embedded-dit", "embedded-sam"), "embedded-rich": ("embedded-rich",)}
+WEIGHTS = {
+    "embedded": ("embedded-dit", "embedded-sam"),
+    "embedded-rich": ("embedded-rich",),
+    "embedded-video": ("embedded-video",),
+}
 """What came out of the trainings, by the model's name."""
 
 FURTHER = "dit_further"

@@ -60,7 +60,7 @@ from refam_analysis.figures.sinks import (
     sinks_over_steps,
 )
 from refam_analysis.figures.style import HEAT_COLOURS, KIND_LOOKS, SIDE_LOOKS, figure_style, one_legend
-from refam_analysis.figures.video import clip_strip, following_over_time, frame_heatmaps
+from refam_analysis.figures.video import clip_strip, following_over_time, frame_heatmaps, shares_between_frames
 
 __all__ = [
     "HEAT_COLOURS",
@@ -120,6 +120,7 @@ __all__ = [
     "row_and_column",
     "run_differences",
     "scene_samples",
+    "shares_between_frames",
     "sink_agreement",
     "sink_effects",
     "sink_map",

@@ -1,16 +1,19 @@
-"""Figures of clips: strips of frames with their masks, and how well an object is in sight and covered over time."""
+"""Figures of clips: strips of frames with their masks, how well an object is covered, attention between frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from refam_analysis.figures.parts import banded_curve, block_axis
 from refam_analysis.figures.pictures import heat_over, mark_point, mask_overlay
-from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS
+from refam_analysis.figures.style import FAINT, INK, KIND_LOOKS, SERIES_LOOKS, statement
 
 _IN_SIGHT = 1.06
 _SAID = 1.13
@@ -118,3 +121,30 @@ def following_over_time(
     axes.set_xlabel("frame")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return axes
+
+
+def shares_between_frames(axes: Axes, table: pd.DataFrame, *, query_frame: int) -> Axes:
+    """What the patches of one latent frame attend to in every block: the text, and each latent frame.
+
+    Args:
+        axes: to draw on.
+        table: from :func:`~refam_analysis.analysis.attention_between_frames`.
+        query_frame: of the patches.
+
+    Returns:
+        ``axes``; the dotted lines are the shares of attention alike to all keys, for the text and for a frame.
+
+    Raises:
+        ValueError: the table has no such frame.
+    """
+    rows = table[table["query_frame"] == query_frame]
+    if rows.empty:
+        known = sorted(table["query_frame"].unique().tolist())
+        raise ValueError(f"query_frame={query_frame} is not in the table: choose among {known}.")
+    for (keys, curve), look in zip(rows.groupby("keys", sort=False), cycle(SERIES_LOOKS), strict=False):
+        banded_curve(axes, curve, "block", look, f"{keys}, its own" if keys == f"frame {query_frame}" else str(keys))
+    for level in rows["uniform"].unique():
+        axes.axhline(level, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel(f"share of the attention of frame {query_frame}")
+    return block_axis(axes, statement(rows), columns=2)

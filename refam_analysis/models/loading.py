@@ -26,7 +26,9 @@ from refam_analysis.models.registry import PIPELINES, family_class
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.weights import embedded_folder
 
-EMBEDDED_MODELS = MappingProxyType({"embedded": "embedded-dit", "embedded-rich": "embedded-rich"})
+EMBEDDED_MODELS = MappingProxyType(
+    {"embedded": "embedded-dit", "embedded-rich": "embedded-rich", "embedded-video": "embedded-video"}
+)
 """Names of the models that ship with the package, and their folders among the weights."""
 
 _OWN_SETTINGS = "refam.json"
@@ -42,8 +44,9 @@ def load_model(
 
     Args:
         source: "embedded" for the small model that ships with the package, "embedded-rich" for the deeper one of richer
-            scenes; an id of the model hub, which is downloaded; a folder in diffusers' format; or a pipeline that is
-            already in memory, whose parts are used as they are (with its offloading, quantisation and device map).
+            scenes, "embedded-video" for the one of moving scenes; an id of the model hub, which is downloaded; a
+            folder in diffusers' format; or a pipeline that is already in memory, whose parts are used as they are
+            (with its offloading, quantisation and device map).
         device: where to compute; the CPU when left out, and for a live pipeline where it is.
         dtype: of all parts. When left out, the embedded models and everything on the CPU are computed in float32, and
             a model on another device in bfloat16; a live pipeline stays as it is.

@@ -7,6 +7,7 @@ to the vector that modulates them; it is not recorded.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,6 +21,11 @@ from refam_analysis.models.layout import TokenLayout
 from refam_analysis.models.schedules import FlowSchedule, Schedule
 from refam_analysis.models.t5_video import T5VideoModel, per_channel
 from refam_analysis.prompts import Prompt, Token
+
+# diffusers asks for positions in float32 by an autocast that CPUs do not know; without it they are float32 as well.
+warnings.filterwarnings(
+    "ignore", "In CPU autocast, but the target dtype", module="diffusers.models.transformers.transformer_mochi"
+)
 
 
 class HiddenEmptyPromptError(RefamError, ValueError):

@@ -49,7 +49,7 @@ _FEWEST_OF_KIND: Mapping[str, int] = {**FEWEST_OBJECTS, "moving": 1, "direction"
 _FEWEST_OF_EVENT: Mapping[str, int] = {"free": 1, "crossed": 2, "hidden": 2, "leaving": 1}
 """Fewest objects of a scene that a kind of expression, and an event, can be found in."""
 
-_STRAIGHT = 6
+STRAIGHT = 6
 """Frames in which no object turns back where a direction of motion is named."""
 _CHECKED_SIZE = 48
 _CHUNK = 32
@@ -257,7 +257,7 @@ def _of_motion(scene: Scene, kind: MovingKind) -> Iterator[MovingExpression]:
 def _goes_straight(motion: MovingScene) -> bool:
     """Whether no object turns back in the first frames, so that the direction which is named can be seen."""
     pairs = zip(motion.scene.objects, motion.limits, strict=True)
-    return all(limits.moved(item, _STRAIGHT).velocity == item.velocity for item, limits in pairs)
+    return all(limits.moved(item, STRAIGHT).velocity == item.velocity for item, limits in pairs)
 
 
 def _happens(motion: MovingScene, actor: int, event: MotionEvent) -> bool:

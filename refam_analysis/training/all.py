@@ -16,7 +16,8 @@ transformer, 96 px     the same schedule to its end                     60     4
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
-With ``--video`` those of the video model instead: its autoencoder (25) and the transformer (150). With ``--start`` the
+With ``--video`` those of the video model instead: its autoencoder (25), and the transformer, first on pictures and then
+on clips (150). With ``--start`` the
 transformer begins with the weights of a model that was exported, and that one's autoencoder is kept. What is finished
 is written, in half precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over
 those of ``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it
@@ -59,8 +60,9 @@ class Plan:
         batch: samples a step of the transformers.
         sam_steps: of the segmenter.
         video_autoencoder_steps: of the autoencoder of clips.
-        clips: that the video model is trained on.
-        video_steps: of its transformer.
+        clips: that the video model is trained on: first frames alone, and whole ones.
+        video_steps: of its transformer's schedule on first frames alone, and in all. Where words are is learnt from
+            these three times as fast.
         frames: of a clip.
     """
 
@@ -72,8 +74,8 @@ class Plan:
     batch: int = 64
     sam_steps: int = 8000
     video_autoencoder_steps: int = 2000
-    clips: int = 12_000
-    video_steps: int = 10_000
+    clips: tuple[int, int] = (40_000, 12_000)
+    video_steps: tuple[int, int] = (4000, 10_000)
     frames: int = video.FRAMES
 
 
@@ -147,7 +149,15 @@ def video_stages(
     out: Path, style: Style, plan: Plan, *, seed: int = 0, fast: Mapping[str, Any] = SLOW, start: Path | None = None
 ) -> list[Stage]:
     """Those of a video model, in their order; the arguments are those of :func:`image_stages`."""
-    size = plan.sizes[0]
+    size, name = plan.sizes[0], video.VideoTrainer.name
+    first, whole = plan.video_steps
+
+    def transformer(frames: int, clips: int, batch: int, until: int | None, minutes: float) -> None:
+        video.main(
+            out=out, size=size, frames=frames, clips=clips, batch=batch, steps=whole, minutes=minutes, until=until,
+            seed=seed, scenes_style=style, start=start, **fast,
+        )  # fmt: skip
+
     rebuilding = Stage(
         "autoencoder of clips",
         video_autoencoder.NAME,
@@ -159,13 +169,12 @@ def video_stages(
     return [
         *([rebuilding] if start is None else []),
         Stage(
-            f"video transformer, {size} px",
-            video.VideoTrainer.name,
-            plan.video_steps,
-            lambda minutes: video.main(
-                out=out, size=size, frames=plan.frames, clips=plan.clips, batch=plan.batch // 2,
-                steps=plan.video_steps, minutes=minutes, seed=seed, scenes_style=style, start=start, **fast,
-            ),
+            "video transformer, first frames", name, first,
+            partial(transformer, 1, plan.clips[0], plan.batch, first),
+        ),
+        Stage(
+            "video transformer, clips", name, whole,
+            partial(transformer, plan.frames, plan.clips[1], plan.batch // 2, None),
         ),
     ]  # fmt: skip
 

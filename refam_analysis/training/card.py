@@ -5,6 +5,7 @@ Every number in a card is read from ``results/``, which is refused when it was m
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,96 +20,24 @@ from refam_analysis.experiments.grounding import LEAST_RATIO, LEAST_TARGET
 from refam_analysis.experiments.grounding import NAME as GROUNDING
 from refam_analysis.experiments.learning import FURTHER, logged_numbers, training_commands, training_hours
 from refam_analysis.experiments.learning import NAME as LEARNING
+from refam_analysis.experiments.motion import NAME as MOTION
 from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result, results_of
 from refam_analysis.experiments.segmenter import NAME as SEGMENTER
 from refam_analysis.experiments.settings import NAME as SETTINGS
 from refam_analysis.experiments.styles import style_in
+from refam_analysis.experiments.video import NAME as VIDEO
 from refam_analysis.models.loading import EMBEDDED_MODELS
-from refam_analysis.scenes.sampling import Style
+from refam_analysis.training import card_texts as texts
+from refam_analysis.training import video
 from refam_analysis.training.assembly import IMAGE_SIZE
 from refam_analysis.training.dit import CONFIGURATIONS
 
-_DIT_INTRODUCTION = {
-    "embedded": """
-# The embedded diffusion transformer
-
-A small FLUX that draws scenes of coloured shapes from sentences, made to look into: it trains in hours on a CPU, runs
-everywhere, and its attention can be compared with an exact truth.
-""",
-    "embedded-rich": """
-# The embedded diffusion transformer of rich scenes
-
-A small FLUX of twelve blocks that draws shaded, textured scenes from sentences. It is deeper than the other model of
-this package and its scenes are harder, so that depth, materials and occlusion can be looked at.
-""",
+_USED = {
+    "embedded": (SETTINGS, GROUNDING, LEARNING, GENERATION, SEGMENTER),
+    "embedded-rich": (SETTINGS, GROUNDING, LEARNING, GENERATION),
+    "embedded-video": (SETTINGS, GROUNDING, LEARNING, GENERATION, MOTION, VIDEO),
 }
-_DIT_FOLDER = """
-It is a folder that diffusers' `FluxPipeline.from_pretrained` reads; `refam_analysis.load_model("{model}")` adds its own
-picture size (96 x 96) and prompt length (32 tokens), which a bare call of the pipeline would miss.
-"""
-
-_DIT_DATA: dict[Style, str] = {
-    "plain": """
-## Data
-
-The diagnostic scenes of this repository (`refam_analysis.scenes`), drawn by a seeded program: one to four objects of
-8 colours, 6 shapes and 2 sizes on 4 backgrounds, with captions of one, some or all objects, with and without place.
-Six pairs of colour and shape never occur in training. No pictures or texts from elsewhere were used, except that the
-tokenizers learnt their word pieces from Python's own language reference.
-""",
-    "rich": """
-## Data
-
-The rich diagnostic scenes of this repository (`refam_analysis.scenes`), drawn by a seeded program: one to six objects
-of 8 colours, 12 shapes, 2 sizes and 4 materials on 10 textures, some partly hidden; with captions of one, some or all
-objects, with and without place, in synonyms too, with relations and superlatives. Twelve pairs of colour and shape and
-one synonym of every word never occur in training. No pictures or texts from elsewhere were used, except that the
-tokenizers learnt their word pieces from Python's own language reference.
-""",
-}
-"""By the style of the scenes that the model was measured on, which are those that it says it knows."""
-
-_DIT_TRAINING = """
-Flow matching with a velocity target, and nothing else: no mask, no expression's target and no attention map was seen.
-The autoencoder was trained first, then transformer and text encoders together. The weights are a running average,
-stored in half precision and computed in float32.
-"""
-
-_DIT_LIMITS = """
-## Limits
-
-It knows its scenes and their words, not photographs. Words beyond them fall into pieces that mean nothing to it. It has
-{blocks} blocks; what its attention does need not hold for a large model. Grounding was measured with one way of reading
-heatmaps, chosen on validation scenes; other ways give other numbers.
-"""
-
-_SAM_INTRODUCTION = """
-# The embedded segmenter
-
-A small SAM: segment-anything's own `Sam` class, trained from scratch on scenes of coloured shapes, for use through
-segment-anything's own `SamPredictor`. `refam_analysis.segmentation.load_segmenter("embedded")` loads it.
-
-## Data
-
-The {scenes} of this repository (`refam_analysis.scenes`), drawn by a seeded program: {objects} objects,
-some partly hidden, with exact masks. Each object is asked for by one point drawn uniformly inside its visible part.
-"""
-_SAM_DATA: dict[Style, dict[str, str]] = {
-    "plain": {"scenes": "diagnostic scenes", "objects": "one to four"},
-    "rich": {"scenes": "rich diagnostic scenes", "objects": "two to six"},
-}
-
-_SAM_TRAINING = """
-SAM's own loss: focal and dice on the best of three candidate masks, squared error of the predicted IoU. The weights are
-a running average, stored in half precision and computed in float32.
-"""
-
-_SAM_LIMITS = """
-## Limits
-
-It knows the scenes, not photographs, and answers to a single point; boxes and mask prompts were not trained. Its masks
-are drawn on a grid of 64 x 64 and enlarged to 96 x 96.
-"""
+"""The results that a model's card reads."""
 
 
 def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> str:
@@ -124,11 +53,11 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
     return _card(
         "diffusers",
         [
-            _DIT_INTRODUCTION[model],
-            _DIT_FOLDER.format(model=model),
-            _DIT_DATA[style_in(grounding.provenance.configuration)],
+            texts.DIT_INTRODUCTION[model],
+            texts.DIT_FOLDER.format(model=model),
+            texts.DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
-            _DIT_TRAINING,
+            texts.DIT_TRAINING,
             _training(learning, {"autoencoder": "Autoencoder", "dit": "Transformer and text encoders"}),
             *_trained_further(learning["curves"]),
             *rebuilt,
@@ -137,7 +66,39 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
             _grounding_table(grounding["summary"]),
             *(_drawing(results[GENERATION]) if GENERATION in results else []),
             _made(*(results[name] for name in (GROUNDING, GENERATION) if name in results)),
-            _DIT_LIMITS.format(blocks=_blocks(learning)),
+            texts.DIT_LIMITS.format(blocks=_blocks(learning)),
+        ],
+    )
+
+
+def video_card(results: Mapping[str, Result], defaults: Mapping[str, Any]) -> str:
+    """The card of embedded-video.
+
+    Args:
+        results: by name: grounding, settings, learning, generation, motion, video.
+        defaults: what the model's ``refam.json`` says.
+    """
+    learning, frames = results[LEARNING], defaults["frames"]
+    ratio = logged_numbers(learning["log"], "video_autoencoder")["psnr"]
+    named = _option(learning, "video", "configuration", "small")
+    return _card(
+        "diffusers",
+        [
+            texts.VIDEO_INTRODUCTION.format(frames=frames, size=defaults["image_size"][0]),
+            "## Training",
+            texts.VIDEO_TRAINING,
+            _training(learning, {"video_autoencoder": "Autoencoder", "video": "Transformer and text encoder"}),
+            f"Peak signal-to-noise ratio of rebuilt held-out clips: {ratio:.1f} dB.",
+            "## Grounding",
+            _grounding_text(results[GROUNDING], results[SETTINGS], of="clips"),
+            _grounding_table(results[GROUNDING]["summary"], of="clips"),
+            *_motion(results[MOTION]),
+            *_following(results[VIDEO]),
+            *_drawing(results[GENERATION], also=" Of a clip the first frame is judged."),
+            _made(*(results[name] for name in (GROUNDING, MOTION, VIDEO, GENERATION))),
+            texts.VIDEO_LIMITS.format(
+                blocks=_in_words(video.CONFIGURATIONS[named].blocks), frames=frames, latents=1 + (frames - 1) // 6
+            ),
         ],
     )
 
@@ -160,24 +121,32 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
     return _card(
         "segment-anything",
         [
-            _SAM_INTRODUCTION.format(**_SAM_DATA[style_in(configuration)]),
+            texts.SAM_INTRODUCTION.format(**texts.SAM_DATA[style_in(configuration)]),
             "## Training",
-            _SAM_TRAINING,
+            texts.SAM_TRAINING,
             _training(results[LEARNING], {"sam": "Segmenter"}),
             "## Masks from clicks",
             _wrapped(text),
             _table(segmenter["summary"], columns, ["iou"]),
             _made(segmenter),
-            _SAM_LIMITS,
+            texts.SAM_LIMITS,
         ],
     )
 
 
 def _blocks(learning: Result) -> str:
     """How many the trained configuration has, in words where there is one."""
-    named = (command.partition("--configuration ")[2].split() for command in training_commands(learning["log"]))
-    chosen = CONFIGURATIONS[next((words[0] for words in named if words), "small")]
-    number = chosen.double_blocks + chosen.single_blocks
+    chosen = CONFIGURATIONS[_option(learning, "dit", "configuration", "small")]
+    return _in_words(chosen.double_blocks + chosen.single_blocks)
+
+
+def _option(learning: Result, model: str, name: str, usual: str) -> str:
+    """What the first command of a model's training says of an option, or what is usual."""
+    given = (command.partition(f"--{name} ")[2].split() for command in training_commands(learning["log"], [model]))
+    return next((words[0] for words in given if words), usual)
+
+
+def _in_words(number: int) -> str:
     return {6: "six", 12: "twelve"}.get(number, str(number))
 
 
@@ -220,39 +189,68 @@ def _trained_further(curves: pd.DataFrame) -> list[str]:
     ]
 
 
-def _grounding_text(grounding: Result, settings: Result) -> str:
+def _grounding_text(grounding: Result, settings: Result, *, of: str = "scenes") -> str:
     configuration = grounding.provenance.configuration
     passed = grounding["summary"].query("source == 'model' and kind == 'all'")["passed"].item()
     searched = settings.provenance.configuration["items"]
     return _wrapped(
-        f"{configuration['items']} held-out test scenes of three objects, in which target and a distractor share an "
+        f"{configuration['items']} held-out test {of} of three objects, in which target and a distractor share an "
         "attribute; attribute and location expressions half and half. The point is the largest value of the heatmap of "
-        f"the content words, read as a search on {2 * searched} validation scenes chose: "
+        f"the content words, read as a search on {2 * searched} validation {of} chose: "
         f"`{configuration['settings']}`. Beside it the same transformer with random weights, the expression of another "
-        "scene, and a random point; 95 % bootstrap intervals over scenes. The rule, on the target at least "
+        f"of the {of}, and a random point; 95 % bootstrap intervals over {of}. The rule, on the target at least "
         f"{LEAST_TARGET} and at least {LEAST_RATIO:g} times as often as on the likelier distractor, is "
         f"{'met' if passed else 'not met'}."
     )
 
 
-def _grounding_table(summary: pd.DataFrame) -> str:
-    columns = {"source": "points from", "kind": "expressions", "items": "scenes"}
+def _grounding_table(summary: pd.DataFrame, *, of: str = "scenes") -> str:
+    columns = {"source": "points from", "kind": "expressions", "items": of}
     return _table(summary, columns, ["target", "likelier_distractor"])
 
 
-def _drawing(generation: Result) -> list[str]:
+def _motion(motion: Result) -> list[str]:
+    about = motion.provenance.configuration
+    text = (
+        f"{about['clips']} other test clips, each shown in four ways with the same first frame: as it is, with every "
+        "object moving the other way, with the first frame held, and that frame alone. A *moving* expression would do "
+        "without the motion that it names; of a *direction* expression only the motion tells which of several objects "
+        "is meant, and the others that its look fits are the rivals. 95 % bootstrap intervals over clips."
+    )
+    rows = motion["summary"].query("kind in ('moving', 'direction')")
+    columns = {"kind": "expressions", "shown": "shown", "clips": "clips"}
+    drawn = (
+        "Clips drawn from captions that name the motion of one object, and which way a judge that never sees the "
+        "caption sees it go:"
+    )
+    ways = _table(motion["drawn_summary"], {"measure": "", "clips": "clips"}, ["share"])
+    return ["## Motion", _wrapped(text), _table(rows, columns, ["target", "rival"]), _wrapped(drawn), ways]
+
+
+def _following(followed: Result) -> list[str]:
+    about = followed.provenance.configuration
+    text = (
+        f"{about['clips']} test clips of 24 frames with expressions of all kinds: the object is followed from the "
+        "model's point in the first frame, or from a point inside the target (*point inside*), with the embedded "
+        "segmenter. *On target*: the clips whose first point is. *First mask*: the first frame's mask, kept."
+    )
+    columns = {"source": "points from", "condition": "clips with", "scenes": "clips"}
+    return ["## Following", _wrapped(text), _table(followed["headline"], columns, ["jf"])]
+
+
+def _drawing(generation: Result, *, also: str = "") -> list[str]:
     table = _table(generation["summary"], {"measure": "", "pictures": "pictures"}, ["share"])
-    return ["## Drawing", _drawing_text(generation), table]
+    return ["## Drawing", _drawing_text(generation, also), table]
 
 
-def _drawing_text(generation: Result) -> str:
+def _drawing_text(generation: Result, also: str) -> str:
     configuration = generation.provenance.configuration
     return _wrapped(
         f"{configuration['captions']} captions of held-out scenes of one object, drawn in {configuration['steps']} "
         f"steps with guidance {configuration['guidance']:g}. A judge that never sees the caption finds the object and "
         "names the colour of its pixels; a colour fills the object when more than "
         f"{configuration['filled']:.0%} of them have it. A small classifier that was trained on true scenes names its "
-        "shape."
+        f"shape.{also}"
     )
 
 
@@ -297,10 +295,12 @@ def main(
     """Write the model cards of the embedded weights."""
     cards = {}
     for model, folder in EMBEDDED_MODELS.items():
-        place = results_of(model, results)
-        names = (SETTINGS, GROUNDING, LEARNING, GENERATION, *((SEGMENTER,) if model == "embedded" else ()))
-        loaded = {name: load_result(name, results=place, weights=weights) for name in names}
-        cards[folder] = transformer_card(loaded, model)
+        loaded = {name: load_result(name, results=results_of(model, results), weights=weights) for name in _USED[model]}
+        if model == "embedded-video":
+            defaults = json.loads((weights / folder / "refam.json").read_text(encoding="utf-8"))
+            cards[folder] = video_card(loaded, defaults)
+        else:
+            cards[folder] = transformer_card(loaded, model)
         if SEGMENTER in loaded:
             cards["embedded-sam"] = segmenter_card(loaded)
     for folder, card in cards.items():

@@ -38,6 +38,7 @@ from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.video.first_frame import look
 from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.clips import MOTION_WORDS, LatentClips
+from refam_analysis.training.mochi_attention import attend_in_batches
 from refam_analysis.training.probe import READING
 from refam_analysis.training.text import TEXT_LENGTH, make_t5_encoder, make_t5_tokenizer, share_case
 from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware, copy_parts
@@ -138,6 +139,7 @@ class VideoTrainer(FlowTrainer):
             out, lambda: VideoParts(configuration, tokenizer), tokenizer, seed=seed, peak=peak,
             hardware=hardware, style=style,
         )  # fmt: skip
+        attend_in_batches(self.model.transformer)
         self.strewn = [word for word in self.strewn if word not in MOTION_WORDS]
 
     def exported(self, folder: Path) -> tuple[nn.Module, nn.Module]:

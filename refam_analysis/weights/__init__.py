@@ -57,7 +57,7 @@ class MissingWeightsError(RefamError, FileNotFoundError):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(
             f"The embedded weights {name!r} are missing: there is no folder {folder}. "
-            "Install the package again, or train them with `python -m refam_analysis.training.dit` and `.sam`."
+            "Install the package again, or train them with `python -m refam_analysis.training.all`."
         )
 
 
@@ -65,7 +65,7 @@ def embedded_folder(name: str) -> Path:
     """The folder of one set of embedded weights.
 
     Args:
-        name: "embedded-dit", "embedded-rich", "embedded-sam" or "shape-judge".
+        name: "embedded-dit", "embedded-rich", "embedded-video", "embedded-sam" or "shape-judge".
 
     Returns:
         The folder, which is there.

@@ -247,6 +247,7 @@ SAMPLES: dict[str, Sample] = {
         1,
         2,
     ),
+    "shares_between_frames": Sample(lambda ax: figures.shares_between_frames(ax, tables.frame_shares(), query_frame=0)),
     "sink_agreement": Sample(lambda ax: figures.sink_agreement(ax, tables.agreement())),
     "sink_effects": Sample(lambda ax: figures.sink_effects(ax, tables.sinks(), ["</s>", "padding 0", "ring", "the"])),
     "sink_map": Sample(lambda ax: figures.sink_map(ax, tables.sinks())),

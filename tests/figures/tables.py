@@ -73,6 +73,16 @@ def phrases() -> pd.DataFrame:
     return table.assign(excess_low=excess - 0.03, excess_high=excess + 0.03, q=0.4 / 4.0 ** table["block"], left_out=3)
 
 
+def frame_shares() -> pd.DataFrame:
+    ends = {"text": (0.1, 0.3), "frame 0": (0.5, 0.2), "frame 1": (0.25, 0.3), "frame 2": (0.15, 0.2)}
+    uniform = {"text": 0.04, **dict.fromkeys(["frame 0", "frame 1", "frame 2"], 0.32)}
+    return measured(
+        pd.concat([curves("keys", ends, query_frame=query) for query in range(3)]).assign(
+            uniform=lambda table: table["keys"].map(uniform)
+        )
+    )
+
+
 def noise_levels() -> pd.DataFrame:
     levels = {0: 0.9, 1: 0.6, 2: 0.3}
     table = curves("step", {0: (0.3, 0.45), 1: (0.32, 0.66), 2: (0.35, 0.8)}, measure="gini")

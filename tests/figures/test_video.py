@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from figures import tables
 from figures.samples import moving_frames, moving_masks, moving_truth
 from matplotlib.axes import Axes
 
@@ -50,3 +51,14 @@ def test_frames_and_axes_have_to_agree(row: list[Axes]) -> None:
         figures.clip_strip(row, moving_frames(), moving_masks(), [0, 1])
     with pytest.raises(ValueError, match="2 maps, 3 frames and 3 Axes"):
         figures.frame_heatmaps(row, moving_frames(), np.ones((2, 3, 3)), [0, 1, 2])
+
+
+def test_shares_between_frames_are_those_of_one_frame_and_others_are_refused(row: list[Axes]) -> None:
+    table = tables.frame_shares()
+    figures.shares_between_frames(row[0], table, query_frame=1)
+    lines = {line.get_label(): line.get_ydata() for line in row[0].lines if not line.get_label().startswith("_")}
+    assert list(lines) == ["text", "frame 0", "frame 1, its own", "frame 2"]
+    expected = table.query("query_frame == 1 and keys == 'frame 1'")["value"]
+    np.testing.assert_array_equal(lines["frame 1, its own"], expected)
+    with pytest.raises(ValueError, match=r"query_frame=3 is not in the table: choose among \[0, 1, 2\]"):
+        figures.shares_between_frames(row[1], table, query_frame=3)

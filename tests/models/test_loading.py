@@ -232,3 +232,10 @@ def test_the_model_of_rich_scenes_is_deep_and_is_computed_in_float32() -> None:
     model = load_model("embedded-rich")
     assert (model.scene_style, model.name, model.dtype) == ("rich", "embedded-rich", torch.float32)
     assert len(find_blocks(model.transformer)) == 12
+
+
+def test_the_model_of_clips_sees_several_frames_and_is_computed_in_float32() -> None:
+    model = load_model("embedded-video")
+    assert (model.family.name, model.name, model.dtype) == ("mochi", "embedded-video", torch.float32)
+    assert model.family.is_video and model.defaults.frames == 13 and model.frames_per_latent == 6
+    assert len(find_blocks(model.transformer)) == 6

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from refam_analysis.evaluation.grounding import GroundingReport
-from refam_analysis.experiments import generation, grounding, learning
+from refam_analysis.experiments import drawn_motion, generation, grounding, learning, motion
 from refam_analysis.experiments.provenance import NoResultError, Result, Stopwatch
 from refam_analysis.scenes import COLOURS
 from refam_analysis.segmentation import HeatmapSettings
-from refam_analysis.training.card import main, segmenter_card, transformer_card
+from refam_analysis.training.card import main, segmenter_card, transformer_card, video_card
 
 LOG = [
     '{"model": "dit", "command": "python -m refam_analysis.training.dit --size 64 --seed 0"}',
@@ -114,3 +114,45 @@ def test_a_card_without_drawings_says_nothing_of_them(results: dict[str, Result]
     card = transformer_card({name: one for name, one in results.items() if name != "generation"}, "embedded-rich")
     assert 'load_model("embedded-rich")' in card and "## Grounding" in card
     assert "Drawing" not in card and "experiment generation" not in card
+
+
+def test_the_card_of_the_video_model_tells_of_clips_and_of_motion(results: dict[str, Result]) -> None:
+    rows = [
+        {
+            "shown": shown,
+            "item": item,
+            "kind": "direction",
+            "target": item < 3,
+            "rival": item == 3,
+            "elsewhere": item > 3,
+        }
+        for shown in motion.SHOWN
+        for item in range(8)
+    ]
+    ways = pd.DataFrame(
+        {"named": ["moving up"] * 4, "drawn": ["moving up"] + ["nowhere"] * 3, "true": ["moving up"] * 4}
+    )
+    shares = {"jf": 0.857, "jf_low": 0.83, "jf_high": 0.88}
+    headline = pd.DataFrame([{"source": "pipeline", "condition": "on target", "scenes": 161, **shares}])
+    log = pd.DataFrame({"line": [
+        '{"model": "video", "command": "python -m refam_analysis.training.video --configuration deep --frames 1"}',
+        '{"model": "video_autoencoder", "psnr": 24.11}',
+        '{"model": "video", "step": 18000, "samples": 832000, "loss": 0.486}',
+    ]})  # fmt: skip
+    results |= {
+        "learning": result("learning", {}, log=log, curves=learning.curves(log)),
+        "video": result("video", {"clips": 300}, headline=headline),
+        "motion": result("motion", {"clips": 8}, summary=motion.summary(pd.DataFrame(rows)),
+                         drawn_summary=drawn_motion.drawn_summary(ways)),
+    }  # fmt: skip
+    card = video_card(results, {"frames": 13, "image_size": [64, 64]})
+    words = " ".join(card.split())
+    assert "(13 frames of 64 x 64 pixels)" in words and "24.1 dB" in words and "It has twelve blocks" in words
+    assert "sees 13 frames, which are 3 latent ones" in words and "18,000 steps, 832,000 samples" in words
+    assert "100 held-out test clips of three objects" in words and "Of a clip the first frame is judged." in words
+    assert (
+        "| direction | clip | 8 | 0.375 (" in card and "| pipeline | on target | 161 | 0.857 (0.830 to 0.880) |" in card
+    )
+    assert "| goes the named way | 4 | 0.250 (" in card
+    for name in ("grounding", "motion", "video", "generation"):
+        assert f"refam experiment {name}" in card

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, MochiPipeline
 from safetensors import safe_open
 
 import refam_analysis as ra
@@ -42,6 +42,21 @@ def test_the_stock_pipeline_loads_the_transformer_and_draws() -> None:
     ).images[0]  # fmt: skip
     ours = ra.load_model("embedded").generate("a red circle", steps=2, guidance=3.0)
     np.testing.assert_array_equal(np.asarray(drawn), np.asarray(ours))
+
+
+def test_the_stock_video_pipeline_loads_the_transformer_and_draws() -> None:
+    pipeline = MochiPipeline.from_pretrained(
+        shipped("embedded-video"), dtype=torch.float32, force_zeros_for_empty_prompt=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = pipeline(
+        "a red circle", height=64, width=64, num_frames=13, num_inference_steps=2, max_sequence_length=32,
+        guidance_scale=3.0, generator=torch.Generator().manual_seed(0), output_type="pil",
+    ).frames[0]  # fmt: skip
+    ours = ra.load_model("embedded-video").generate("a red circle", steps=2, guidance=3.0)
+    assert len(drawn) == len(ours) == 13
+    for frame, other in zip(drawn, ours, strict=True):
+        np.testing.assert_array_equal(np.asarray(frame), np.asarray(other))
 
 
 def test_the_embedded_model_has_the_size_that_was_asked_for() -> None:
