@@ -107,12 +107,39 @@ def test_a_model_of_images_is_refused() -> None:
 
 
 def test_a_run_writes_what_can_be_made_again(model: DiffusionModel, tmp_path_factory: pytest.TempPathFactory) -> None:
-    result = motion.run(motion.MotionTest(clips=8, batch_size=6), results=tmp_path_factory.mktemp("motion") / "results")
-    assert result.provenance.command == "refam experiment motion --items 8 --seed 0 --model embedded-video"
+    few = motion.MotionTest(clips=8, drawn=2, batch_size=6)
+    result = motion.run(few, results=tmp_path_factory.mktemp("motion") / "results")
+    assert result.provenance.command == "refam experiment motion --items 8 --drawn 2 --seed 0 --model embedded-video"
     again = motion.repeat(result, model, first=6, number=2)
     rows = result["outcomes"].query("6 <= item < 8").reset_index(drop=True)
     pd.testing.assert_frame_equal(again, rows, atol=4.0)
     pd.testing.assert_frame_equal(result["summary"], motion.summary(result["outcomes"]))
+    pd.testing.assert_frame_equal(result["over_time"], motion.over_time(result["peaks"]))
+    assert result["drawn"]["item"].tolist() == [0, 1] and len(result["drawn_summary"]) == 5
+
+
+def test_peaks_of_later_frames_are_compared_with_the_object_there() -> None:
+    rows = [(0, True, True), (1, True, False), (2, False, False)], [(0, True, True), (1, True, True)]
+    peaks = pd.DataFrame(
+        [
+            {"item": item, "latent": latent, "frame": 5 * latent, "peak": peak, "first_peak": kept, "found": item == 0}
+            for item, clip in enumerate(rows)
+            for latent, peak, kept in clip
+        ]
+    )
+    table = motion.over_time(peaks).set_index(["condition", "latent"])
+    assert table.loc[("all", 1), ["frame", "clips", "peak", "first_peak", "gain"]].tolist() == [5, 2, 1.0, 0.5, 0.5]
+    assert table.loc[("found", 1), ["clips", "first_peak"]].tolist() == [1, 0.0]
+    assert table.loc[("all", 2), "clips"] == 1
+
+
+def test_a_map_is_judged_by_the_frame_in_the_middle_of_its_own(model: DiffusionModel) -> None:
+    clips = motion.asked_clips(3)
+    peaks = motion.peaks_over_time(model, clips, chosen_settings(model), first=5)
+    assert set(peaks["item"]) == {5, 6, 7}
+    assert peaks.groupby("latent")["frame"].unique().map(list).tolist() == [[0], [4], [10]]
+    first = peaks[peaks["latent"] == 0]
+    assert (first["peak"] == first["found"]).all() and (first["first_peak"] == first["found"]).all()
 
 
 def test_committed_outcomes_are_the_same_again(model: DiffusionModel) -> None:
@@ -129,3 +156,4 @@ def test_committed_outcomes_are_the_same_again(model: DiffusionModel) -> None:
     assert (moved < 4.0).mean() > 0.85
     for name, make in (("summary", motion.summary), ("changes", motion.changes)):
         pd.testing.assert_frame_equal(result[name], make(result["outcomes"]))
+    pd.testing.assert_frame_equal(result["over_time"], motion.over_time(result["peaks"]))
