@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -39,7 +39,7 @@ from refam_analysis.segmentation.video.first_frame import look
 from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.clips import MOTION_WORDS, LatentClips
 from refam_analysis.training.mochi_attention import attend_in_batches
-from refam_analysis.training.probe import READING
+from refam_analysis.training.probe import READING as READING_OF_IMAGES
 from refam_analysis.training.text import TEXT_LENGTH, make_t5_encoder, make_t5_tokenizer, share_case
 from refam_analysis.training.trainer import DEFAULT_HARDWARE, FlowTrainer, Hardware, copy_parts
 from refam_analysis.training.video_autoencoder import LATENT_CHANNELS
@@ -48,6 +48,8 @@ RUN = Path("runs/video")
 FRAMES, SIZE = 13, 64
 STILL_SHARE = 0.25
 """Of the batches: their clips are cut to the first latent frame, which stands for the first frame alone."""
+READING = replace(READING_OF_IMAGES, blocks=None, aggregation="mean")
+"""Of all blocks: the first one, by which models of images are watched, showed nothing in a training that went well."""
 STEPS, GUIDANCE = 32, 4.0
 """Of drawing, where the caller does not say; not searched."""
 
