@@ -16,12 +16,12 @@ transformer, 96 px     the same schedule to its end                     60     4
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
-With ``--video`` those of the video model instead: its autoencoder (25), and the transformer, first on pictures and then
-on clips (150). With ``--start`` the
-transformer begins with the weights of a model that was exported, and that one's autoencoder is kept. What is finished
-is written, in half precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over
-those of ``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it
-takes the scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
+With ``--video`` those of the video model instead: its autoencoder (15), and the transformer, first on first frames
+alone and then on clips (60 with ``--compile --bfloat16``, 100 without). With ``--start`` the transformer begins with
+the weights of a model that was exported, and that one's autoencoder is kept. What is finished is written, in half
+precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over those of
+``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it takes the
+scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class Plan:
     sizes: tuple[int, int] = (64, 96)
     batch: int = 64
     sam_steps: int = 8000
-    video_autoencoder_steps: int = 2000
-    clips: tuple[int, int] = (40_000, 12_000)
-    video_steps: tuple[int, int] = (4000, 10_000)
+    video_autoencoder_steps: int = 4000
+    clips: tuple[int, int] = (40_000, 16_000)
+    video_steps: tuple[int, int] = (8000, 18_000)
     frames: int = video.FRAMES
 
 

@@ -66,8 +66,8 @@ class VideoConfiguration:
 
 
 CONFIGURATIONS = {
-    # Samples in a second of one core's time, at 8 x 8 tokens and batches of 16: small 37 with two latent frames (7
-    # frames), 22 with three (13 frames). Parameters with the text encoder: 1.5 and 2.6 million.
+    # Samples a second on two cores, at 8 x 8 tokens a latent frame: small 240 of first frames alone (batches of 64) and
+    # 90 of 13 frames (batches of 32); compiled and in bfloat16 465 and 155. Small has 1.6 million parameters.
     "small": VideoConfiguration(),
     "deep": VideoConfiguration(blocks=12),
 }
