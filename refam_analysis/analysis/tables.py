@@ -1,4 +1,4 @@
-"""The form that tables over scenes have in common: a row a quantity, its mean and its interval."""
+"""The forms that tables over scenes have in common: a row a quantity, or a column, with its mean and its interval."""
 
 from __future__ import annotations
 
@@ -43,3 +43,25 @@ def over_scenes(
     table["scenes"] = np.isfinite(values).sum(axis=0)
     table.attrs["confidence"] = confidence
     return table
+
+
+def means_with_intervals(values: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
+    """Means of columns and their intervals, as parts of one row.
+
+    Args:
+        values: a row a scene, a column a quantity.
+        confidence: of the intervals.
+        seed: of the bootstrap over scenes.
+
+    Returns:
+        For every column its name, with ``_low`` and with ``_high``, in this order.
+
+    >>> means_with_intervals(pd.DataFrame({"hit": [1.0, 1.0, 1.0]}))
+    {'hit': 1.0, 'hit_low': 1.0, 'hit_high': 1.0}
+    """
+    table = values.astype(float)
+    low, high = bootstrap_interval(table.to_numpy(), confidence=confidence, seed=seed)
+    row: dict[str, float] = {}
+    for name, mean, least, most in zip(table, table.mean().tolist(), low.tolist(), high.tolist(), strict=True):
+        row |= {str(name): mean, f"{name}_low": least, f"{name}_high": most}
+    return row

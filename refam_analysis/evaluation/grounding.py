@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from refam_analysis.analysis.statistics import bootstrap_interval
+from refam_analysis.analysis.tables import means_with_intervals
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.items import GroundingItem, ItemsError
 from refam_analysis.models.base import DiffusionModel
@@ -248,10 +248,7 @@ def _shares(rows: pd.DataFrame, confidence: float, seed: int) -> dict[str, float
     table = pd.DataFrame({"target": rows["target"], "likelier_distractor": rows[likelier] if likelier else 0.0})
     table["elsewhere"] = 1.0 - table.sum(axis=1)
     by_scene = table.groupby(rows["scene"].to_numpy()).mean()
-    low, high = bootstrap_interval(by_scene.to_numpy(), confidence=confidence, seed=seed)
-    means = by_scene.mean()
-    result: dict[str, float] = {"items": len(rows)}
-    for i, name in enumerate(table):
-        result |= {str(name): means[name], f"{name}_low": low[i], f"{name}_high": high[i]}
+    means = means_with_intervals(by_scene, confidence=confidence, seed=seed)
+    result: dict[str, float] = {"items": len(rows), **means}
     result["ratio"] = means["target"] / means["likelier_distractor"] if means["likelier_distractor"] else np.inf
     return result

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from refam_analysis.analysis.statistics import bootstrap_interval
+from refam_analysis.analysis.tables import means_with_intervals
 from refam_analysis.evaluation.grounding import NoItemsError
 from refam_analysis.evaluation.metrics import contour_accuracy, region_similarity
 from refam_analysis.models.base import DiffusionModel
@@ -225,10 +225,8 @@ def _outcome(clip: MovingSample, point: Point, followed: Sequence[Followed]) -> 
 
 
 def _means(group: pd.DataFrame, confidence: float, seed: int) -> dict[str, Any]:
-    low, high = bootstrap_interval(group[list(MEASURES)].to_numpy(float), confidence=confidence, seed=seed)
-    row: dict[str, Any] = {"scenes": len(group)}
-    for name, least, most in zip(MEASURES, low, high, strict=True):
-        row |= {name: group[name].mean(), f"{name}_low": least, f"{name}_high": most}
+    means = means_with_intervals(group[list(MEASURES)], confidence=confidence, seed=seed)
+    row = {"scenes": len(group), **means}
     return {**row, "on_target": group["on_target"].mean(), "refound": group["refound"].mean()}
 
 

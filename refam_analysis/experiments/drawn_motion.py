@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.colour_judge import judge_colour
-from refam_analysis.experiments.generation import draw
+from refam_analysis.experiments.generation import draw, of_others
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes import MovingOptions, MovingSample, MovingScenes, SceneOptions
-from refam_analysis.scenes.moving import DIRECTIONS, SLOWEST, STRAIGHT
+from refam_analysis.scenes.moving import ANYHOW, DIRECTIONS, SLOWEST, STRAIGHT
 from refam_analysis.scenes.sampling import Style
 
 NOWHERE = "nowhere"
-_WAYS = {"moving to the left": (-1, 0), "moving to the right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
+_LEFT, _RIGHT, _UP, _DOWN = DIRECTIONS
+_OPPOSITE = {_LEFT: _RIGHT, _RIGHT: _LEFT, _UP: _DOWN, _DOWN: _UP}
 
 
 def captioned_clips(number: int, *, first: int = 0, style: Style = "plain") -> list[MovingSample]:
@@ -45,7 +46,7 @@ def named_way(clip: MovingSample) -> str:
     """The phrase of motion in a clip's expression.
 
     Args:
-        clip: from :func:`captioned_clips`.
+        clip: one whose expression names a motion, such as :func:`captioned_clips` gives.
     """
     return next(phrase for phrase in DIRECTIONS if clip.expression.text.endswith(phrase))
 
@@ -62,7 +63,7 @@ def seen_way(frames: NDArray[np.uint8], *, style: Style = "plain") -> str:
         than the slowest object that is said to move.
     """
     (x, y), (later_x, later_y) = (judge_colour(frames[place], style=style).centre for place in (0, STRAIGHT))
-    steps = {phrase: right * (later_x - x) + down * (later_y - y) for phrase, (right, down) in _WAYS.items()}
+    steps = {phrase: pace(later_x - x, later_y - y) for phrase, pace in ANYHOW.items()}
     best = max(steps, key=lambda phrase: steps[phrase])
     return best if steps[best] >= SLOWEST * STRAIGHT else NOWHERE
 
@@ -106,15 +107,11 @@ def drawn_summary(drawn: pd.DataFrame, *, confidence: float = 0.95, seed: int = 
         A row a measure, with its ``share`` of ``clips`` and ``low`` and ``high``: in what is drawn; the same against
         the caption of another clip, which is chance; the opposite way; no way at all; and the judge on true clips.
     """
-    others = np.random.default_rng(seed).permutation(len(drawn))
-    exchanged = np.empty(len(drawn), dtype=object)
-    exchanged[others] = drawn["named"].to_numpy()[np.roll(others, 1)]
-    back = {way: next(other for other, turned in _WAYS.items() if turned == (-right, -down))
-            for way, (right, down) in _WAYS.items()}  # fmt: skip
+    exchanged = drawn["named"].to_numpy()[of_others(len(drawn), seed=seed)]
     counted = {
         "goes the named way": drawn["drawn"] == drawn["named"],
         "... against another caption": drawn["drawn"] == exchanged,
-        "... the opposite way": drawn["drawn"] == drawn["named"].map(back),
+        "... the opposite way": drawn["drawn"] == drawn["named"].map(_OPPOSITE),
         "... nowhere": drawn["drawn"] == NOWHERE,
         "judge of ways on true clips": drawn["true"] == drawn["named"],
     }

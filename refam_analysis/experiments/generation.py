@@ -177,9 +177,7 @@ def run(
         for first in tqdm(starts, desc="pictures", unit="batch", disable=not progress)
     ]
     pictures = pd.concat(judged, ignore_index=True)
-    order = np.random.default_rng(test.seed).permutation(len(pictures))
-    others = np.empty_like(order)
-    others[order] = np.roll(order, 1)
+    others = of_others(len(pictures), seed=test.seed)
     for name in ("colour", "shape"):
         pictures[f"other_{name}"] = pictures[name].to_numpy()[others]
     tables = {"pictures": pictures, "summary": summary(pictures, style=style)}
@@ -187,6 +185,22 @@ def run(
     result = write_result(NAME, tables, provenance, results=results)
     parts.forget()
     return result
+
+
+def of_others(number: int, *, seed: int = 0) -> NDArray[np.intp]:
+    """For each of some items the index of another, every one used once: whose caption a control is judged by.
+
+    Args:
+        number: of items.
+        seed: of the exchange.
+
+    >>> of_others(3).tolist()
+    [2, 0, 1]
+    """
+    order = np.random.default_rng(seed).permutation(number)
+    others = np.empty_like(order)
+    others[order] = np.roll(order, 1)
+    return others
 
 
 def judge(model: DiffusionModel, test: GenerationTest, first: int, number: int) -> pd.DataFrame:

@@ -27,10 +27,11 @@ from tqdm.auto import tqdm
 
 from refam_analysis.analysis.paired import two_sided_p
 from refam_analysis.analysis.statistics import benjamini_hochberg, bootstrap_interval
+from refam_analysis.analysis.tables import means_with_intervals
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation.grounding import points_of
 from refam_analysis.evaluation.items import GroundingItem, clip_item, moving_options
-from refam_analysis.experiments.drawn_motion import captioned_clips, drawn_summary, drawn_ways
+from refam_analysis.experiments.drawn_motion import captioned_clips, drawn_summary, drawn_ways, named_way
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.styles import model_option, style_in, style_option
 from refam_analysis.models import load_model
@@ -38,7 +39,7 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import make_prompt
 from refam_analysis.scenes import MOVING_KINDS, MovingSample, MovingScenes, render
 from refam_analysis.scenes.expressions import looks
-from refam_analysis.scenes.moving import DIRECTIONS
+from refam_analysis.scenes.moving import MovingKind
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import chosen_settings
 from refam_analysis.segmentation.point import peaks, pixel_of
@@ -195,10 +196,8 @@ def rivals_of(clip: MovingSample) -> list[int]:
     """
     if clip.expression.kind != "direction":
         return []
-    target, things = clip.expression.target, clip.motion.scene.objects
-    (look,) = [
-        one for one in looks(things[target]) if clip.expression.text in {f"the {one.words} {way}" for way in DIRECTIONS}
-    ]
+    target, things, way = clip.expression.target, clip.motion.scene.objects, named_way(clip)
+    (look,) = [one for one in looks(things[target]) if f"the {one.words} {way}" == clip.expression.text]
     return [i for i, thing in enumerate(things) if i != target and look.fits(thing)]
 
 
@@ -225,12 +224,12 @@ def measure(
     """
     frames, rows = model.defaults.frames, []
     items = [clip_item(clip, number, frames) for number, clip in enumerate(clips, first)]
+    texts, rivals = [item.expression for item in items], [rivals_of(clip) for clip in clips]
     for shown, make in SHOWN.items():
         asked = [dataclasses.replace(item, frames=make(clip, frames)) for item, clip in zip(items, clips, strict=True)]
-        texts = [item.expression for item in items]
         points = points_of(model, asked, texts, settings, (), seed=seed + first * settings.seeds)
-        for item, clip, point in zip(items, clips, points, strict=True):
-            rows.append({"shown": shown, **_outcome(item, rivals_of(clip), point)})
+        for item, others, point in zip(items, rivals, points, strict=True):
+            rows.append({"shown": shown, **_outcome(item, others, point)})
     return pd.DataFrame(rows)
 
 
@@ -256,18 +255,19 @@ def summary(outcomes: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) 
         A row a ``kind`` and ``shown``: ``clips``; ``target``, ``rival`` and ``elsewhere``, shares that sum to 1, each
         with ``_low`` and ``_high``.
     """
-    names, rows = ["target", "rival", "elsewhere"], []
-    for kind in (one for one in MOVING_KINDS if one in set(outcomes["kind"])):
+    rows = []
+    for kind in _kinds(outcomes):
         for shown in SHOWN:
-            values = outcomes.query("kind == @kind and shown == @shown")[names].to_numpy(float)
-            low, high = bootstrap_interval(values, confidence=confidence, seed=seed)
-            row: dict[str, Any] = {"kind": kind, "shown": shown, "clips": len(values)}
-            for name, mean, least, most in zip(names, values.mean(axis=0), low, high, strict=True):
-                row |= {name: mean, f"{name}_low": least, f"{name}_high": most}
-            rows.append(row)
+            hits = outcomes.query("kind == @kind and shown == @shown")[["target", "rival", "elsewhere"]]
+            means = means_with_intervals(hits, confidence=confidence, seed=seed)
+            rows.append({"kind": kind, "shown": shown, "clips": len(hits), **means})
     table = pd.DataFrame(rows)
     table.attrs["confidence"] = confidence
     return table
+
+
+def _kinds(outcomes: pd.DataFrame) -> list[MovingKind]:
+    return [kind for kind in MOVING_KINDS if kind in set(outcomes["kind"])]
 
 
 def changes(outcomes: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -284,7 +284,7 @@ def changes(outcomes: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) 
     """
     wide = outcomes.pivot(index=["kind", "item"], columns="shown", values="target").astype(float)
     rows = []
-    for kind in (one for one in MOVING_KINDS if one in set(outcomes["kind"])):
+    for kind in _kinds(outcomes):
         for beside in (one for one in SHOWN if one != CLIP):
             gain = (wide.loc[kind, CLIP] - wide.loc[kind, beside]).to_numpy()[:, None]
             (low,), (high,) = bootstrap_interval(gain, confidence=confidence, seed=seed)
@@ -353,16 +353,11 @@ def over_time(table: pd.DataFrame, *, confidence: float = 0.95, seed: int = 0) -
     rows = []
     for condition, some in {"all": table, "found": table[table["found"]]}.items():
         for latent, group in some.groupby("latent"):
-            values = group[["peak", "first_peak"]].to_numpy(float)
-            values = np.column_stack([values, values[:, 0] - values[:, 1]])
-            low, high = bootstrap_interval(values, confidence=confidence, seed=seed)
-            row: dict[str, Any] = {"condition": condition, "latent": latent, "frame": group["frame"].iloc[0],
-                                   "clips": len(group)}  # fmt: skip
-            for name, mean, least, most in zip(
-                ("peak", "first_peak", "gain"), values.mean(axis=0), low, high, strict=True
-            ):
-                row |= {name: mean, f"{name}_low": least, f"{name}_high": most}
-            rows.append(row)
+            values = group[["peak", "first_peak"]].astype(float)
+            values["gain"] = values["peak"] - values["first_peak"]
+            means = means_with_intervals(values, confidence=confidence, seed=seed)
+            named = {"condition": condition, "latent": latent, "frame": group["frame"].iloc[0], "clips": len(group)}
+            rows.append({**named, **means})
     found = pd.DataFrame(rows)
     found.attrs["confidence"] = confidence
     return found

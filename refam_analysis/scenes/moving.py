@@ -37,7 +37,7 @@ DIRECTIONS: dict[str, Callable[[float, float], float]] = {
 }
 """Phrases of motion, and how fast an object moves that way, where that way is clearly the main one."""
 
-_ANYHOW: dict[str, Callable[[float, float], float]] = {
+ANYHOW: dict[str, Callable[[float, float], float]] = {
     "moving to the left": lambda dx, dy: -dx,
     "moving to the right": lambda dx, dy: dx,
     "moving up": lambda dx, dy: -dy,
@@ -250,7 +250,7 @@ def _of_motion(scene: Scene, kind: MovingKind) -> Iterator[MovingExpression]:
             if bool(others) != (kind == "direction"):
                 continue
             for phrase, pace in DIRECTIONS.items():
-                if pace(*item.velocity) >= SLOWEST and not any(_ANYHOW[phrase](*o.velocity) > 0 for o in others):
+                if pace(*item.velocity) >= SLOWEST and not any(ANYHOW[phrase](*o.velocity) > 0 for o in others):
                     yield MovingExpression(f"the {look.words} {phrase}", kind, index)
 
 
