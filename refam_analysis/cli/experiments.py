@@ -162,6 +162,20 @@ def experiment_words(
     _make(words.run, words.WordsTest(items=items, seed=seed, style=style), results, "summary", model)
 
 
+@experiment.command("exchange")
+def experiment_exchange(
+    scenes: Annotated[int, typer.Option(help="Of two objects, from the test split.", min=1)] = 256,
+    seed: SeedOption = 0,
+    style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
+    results: ResultsOption = None,
+) -> None:
+    """Exchange one thing in a caption after the other, and see how much the diffusion loss grows."""
+    from refam_analysis.experiments import exchange
+
+    _make(exchange.run, exchange.ExchangeTest(scenes=scenes, seed=seed, style=style), results, "summary", model)
+
+
 @experiment.command("video")
 def experiment_video(
     items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
@@ -218,6 +232,7 @@ def experiment_ablation(
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
+    earlier: Annotated[Path | None, typer.Option(help="That of the run that the transformer began with.")] = None,
     further: Annotated[Path | None, typer.Option(help="That of a run that began with what ships.")] = None,
     model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
@@ -228,7 +243,7 @@ def experiment_learning(
 
     weights = learning.WEIGHTS[model]
     place = results or results_of(model)
-    result = learning.run(run or learning.RUN, further=further, weights=weights, results=place)
+    result = learning.run(run or learning.RUN, earlier=earlier, further=further, weights=weights, results=place)
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 
@@ -243,6 +258,7 @@ def experiment_all(results: ResultsOption = None) -> None:
     experiment_causal(results=results)
     experiment_magnets(results=results)
     experiment_words(results=results)
+    experiment_exchange(results=results)
     experiment_ablation(results=results)
     experiment_video(results=results)
     experiment_learning(results=results)

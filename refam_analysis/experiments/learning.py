@@ -27,7 +27,11 @@ WEIGHTS = {
 FURTHER = "dit_further"
 """What a log calls the steps of the transformer's training after those that ship."""
 
-_POSITION = ("model", "step", "samples")
+EARLIER = "dit_earlier"
+"""What it calls those of the run whose transformer the training began with."""
+
+_COUNTED = ("step", "samples")
+_POSITION = ("model", *_COUNTED)
 
 
 class NoLogError(RefamError, FileNotFoundError):
@@ -43,6 +47,7 @@ class NoLogError(RefamError, FileNotFoundError):
 def run(
     log: Path = RUN,
     *,
+    earlier: Path | None = None,
     further: Path | None = None,
     weights: Sequence[str] = WEIGHTS["embedded"],
     results: Path = RESULTS,
@@ -51,12 +56,13 @@ def run(
 
     Args:
         log: its working folder.
+        earlier: that of the run whose transformer this one began with; see :func:`with_earlier`.
         further: that of a run that began with the weights that ship, and does not; see :func:`with_further`.
         weights: the embedded models that came out of it.
         results: the folder of all results.
 
     Returns:
-        The tables ``log`` (the lines as they were logged, those of ``further`` renamed) and ``curves``
+        The tables ``log`` (the lines as they were logged, those of the other runs renamed) and ``curves``
         (:func:`curves`).
 
     Raises:
@@ -64,6 +70,8 @@ def run(
         MissingWeightsError: a model does not ship.
     """
     watch, logged = Stopwatch(), read_log(log)
+    if earlier is not None:
+        logged = with_earlier(logged, read_log(earlier))
     if further is not None:
         logged = with_further(logged, read_log(further))
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
@@ -99,17 +107,43 @@ def with_further(log: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
     >>> with_further(first, second)["line"].to_list()[1]
     '{"model": "dit_further", "step": 1000, "samples": 2000}'
     """
-    shipped = [entry for entry in map(json.loads, log["line"]) if entry["model"] == "dit" and "step" in entry]
-    before = {name: max(entry[name] for entry in shipped) for name in ("step", "samples")}
+    return pd.DataFrame({"line": [*log["line"], *_moved(further, _taken(log), FURTHER)]})
+
+
+def with_earlier(log: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    """A log, and before it that of the run whose transformer this one began with, as ``EARLIER``.
+
+    Args:
+        log: its column ``line`` holds JSON; the transformer's steps and samples are counted on from the last ones of
+            ``earlier``.
+        earlier: likewise.
+
+    >>> line = '{"model": "dit", "step": %d, "samples": %d}'
+    >>> first, second = (pd.DataFrame({"line": [line % (step, 2 * step)]}) for step in (900, 100))
+    >>> with_earlier(second, first)["line"].to_list()[1]
+    '{"model": "dit", "step": 1000, "samples": 2000}'
+    """
+    nothing = dict.fromkeys(_COUNTED, 0)
+    return pd.DataFrame({"line": [*_moved(earlier, nothing, EARLIER), *_moved(log, _taken(earlier), "dit")]})
+
+
+def _taken(log: pd.DataFrame) -> dict[str, int]:
+    """Steps and samples of the transformer at the end of a log."""
+    steps = [entry for entry in map(json.loads, log["line"]) if entry["model"] == "dit" and "step" in entry]
+    return {name: max(entry[name] for entry in steps) for name in _COUNTED}
+
+
+def _moved(log: pd.DataFrame, before: dict[str, int], name: str) -> list[str]:
+    """The lines of a log, in which the transformer has another name and took so many steps and samples before."""
 
     def moved(entry: dict[str, Any]) -> dict[str, Any]:
         if entry["model"] != "dit":
             return entry
-        return entry | {"model": FURTHER} | {name: entry[name] + past for name, past in before.items() if name in entry}
+        return (
+            entry | {"model": name} | {count: entry[count] + past for count, past in before.items() if count in entry}
+        )
 
-    return pd.DataFrame(
-        {"line": [*log["line"], *(json.dumps(moved(entry)) for entry in map(json.loads, further["line"]))]}
-    )
+    return [json.dumps(moved(entry)) for entry in map(json.loads, log["line"])]
 
 
 def curves(log: pd.DataFrame) -> pd.DataFrame:

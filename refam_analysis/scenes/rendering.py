@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +42,16 @@ class Rendering(NamedTuple):
         return pixels
 
 
-def render(scenes: Sequence[Scene], *, size: int = 96, device: torch.device | str = "cpu") -> Rendering:
+def render(
+    scenes: Sequence[Scene], *, size: int = 96, device: torch.device | str = "cpu", texture: float = 1.0
+) -> Rendering:
     """Draw a batch of scenes.
 
     Args:
         scenes: one or more scenes.
         size: height and width of the pictures in pixels.
         device: where to draw.
+        texture: contrast of the textures behind rich scenes: 1 as they are, 0 for each picture's mean colour.
 
     Returns:
         The pictures and the masks, on ``device``.
@@ -63,16 +67,23 @@ def render(scenes: Sequence[Scene], *, size: int = 96, device: torch.device | st
     if not scenes:
         raise ValueError("render needs at least one scene: the sequence is empty.")
     textured = [i for i, scene in enumerate(scenes) if scene.background in PATTERNS]
+    rich = _RICH._replace(backgrounds=partial(_faded, texture)) if texture != 1.0 else _RICH
     if len(textured) in (0, len(scenes)):
-        return _draw(scenes, _RICH if textured else _PLAIN, size, device)
+        return _draw(scenes, rich if textured else _PLAIN, size, device)
     most = max(len(scene.objects) for scene in scenes)
     images = torch.empty(len(scenes), 3, size, size, device=device)
     masks = torch.zeros(len(scenes), most, size, size, dtype=torch.bool, device=device)
     plain = [i for i in range(len(scenes)) if i not in set(textured)]
-    for members, style in ((plain, _PLAIN), (textured, _RICH)):
+    for members, style in ((plain, _PLAIN), (textured, rich)):
         images[members], shown = _draw([scenes[i] for i in members], style, size, device)
         masks[members, : shown.shape[1]] = shown
     return Rendering(images, masks)
+
+
+def _faded(texture: float, scenes: Sequence[Scene], y: Tensor, x: Tensor) -> Tensor:
+    """Textures of a lower contrast."""
+    images = textures.backgrounds(scenes, y, x)
+    return torch.lerp(images.mean((2, 3), keepdim=True), images, texture)
 
 
 class _Style(NamedTuple):

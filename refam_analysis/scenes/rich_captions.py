@@ -51,7 +51,9 @@ _LINKS = ("that is", "which is", "that stands", "lying")
 _VERBS = ("is", "is", "stands", "lies", "can be seen", "should be")
 
 
-def describe_rich(scene: Scene, rng: np.random.Generator, *, empty: float = 0.1, synonyms: float = 0.3) -> str:
+def describe_rich(
+    scene: Scene, rng: np.random.Generator, *, empty: float = 0.1, synonyms: float = 0.3, complete: float = 0.0
+) -> str:
     """A caption drawn at random.
 
     Args:
@@ -59,6 +61,8 @@ def describe_rich(scene: Scene, rng: np.random.Generator, *, empty: float = 0.1,
         rng: the only source of randomness.
         empty: probability of an empty caption, for classifier-free guidance.
         synonyms: probability that a synonym of ``SYNONYMS`` stands in place of a word that has one.
+        complete: probability that a caption which is not empty names as many objects as it has room for, each with its
+            colour and its shape and nearly always with a place; otherwise it says some things of some objects.
 
     Returns:
         At most ``MOST_WORDS`` words, lower case; punctuation stands between spaces.
@@ -70,6 +74,8 @@ def describe_rich(scene: Scene, rng: np.random.Generator, *, empty: float = 0.1,
     if rng.random() < empty:
         return ""
     author = _Author(rng, synonyms)
+    if complete and rng.random() < complete:
+        return author.inventory(scene)
     kind = rng.random()
     if kind < 0.15 and len(scene.objects) > 1 and (text := author.relation(scene)):
         return text
@@ -150,6 +156,17 @@ class _Author:
             parts.append(ground)
         return self._end(" ".join(parts))
 
+    def inventory(self, scene: Scene) -> str:
+        """All objects, as far as there is room, none without its colour, its shape and, where one fits, its place."""
+        definite, text = self.chance(0.5), ""
+        for item in self._order(scene):
+            phrase = self.phrase(item, definite=definite, place=0.9, complete=True)
+            longer = f"{text} {self.one_of(_JOINS)} {phrase}" if text else phrase
+            if len(longer.split()) > MOST_WORDS - 1:
+                break
+            text = longer
+        return self._end(text)
+
     def clauses(self, scene: Scene) -> str:
         """Whole sentences: the red ring is on the left and the red cross stands on the right."""
         text = ""
@@ -183,8 +200,11 @@ class _Author:
         words = offers[int(self.rng.integers(len(offers)))].text.split()
         return self._end(" ".join(self.word(word) for word in words))
 
-    def phrase(self, item: SceneObject, *, definite: bool, place: float) -> str:
-        """One object with an article, some of its attributes and, with a probability, its place."""
+    def phrase(self, item: SceneObject, *, definite: bool, place: float, complete: bool = False) -> str:
+        """One object with an article, some of its attributes and, with a probability, its place.
+
+        Where it is complete, its colour and its shape are among them.
+        """
         material, after = "", ""
         if self.chance(0.35):
             if self.chance(0.25):
@@ -192,8 +212,8 @@ class _Author:
             else:
                 material = self.word(item.material)
         size = self.word(item.size) if self.chance(0.3) else ""
-        colour = self.word(item.colour) if self.chance(0.75) else ""
-        nameless = (size or colour or material) and self.chance(0.08)
+        colour = self.word(item.colour) if complete or self.chance(0.75) else ""
+        nameless = not complete and (size or colour or material) and self.chance(0.08)
         shape = "one" if nameless else self.word(item.shape)
         words = " ".join(word for word in (size, material, colour, shape) if word)
         article = "the" if definite else ("an" if words[0] in "aeiou" and not words.startswith("one") else "a")

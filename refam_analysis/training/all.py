@@ -11,8 +11,9 @@ rich transformer's with ``--compile --bfloat16``):
 stage                  what it does                                 plain   rich
 =====================  ===========================================  ======  =====
 autoencoder            pictures to latents and back                     10     30
-transformer, 64 px     draws the scenes, then the longer part           60    180
-transformer, 96 px     the same schedule to its end                     60     45
+transformer, easy      few objects on faint textures                     -     45
+transformer, 64 px     draws the scenes, then the longer part           60     45
+transformer, 96 px     the same schedule to its end                     60     20
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
@@ -40,9 +41,12 @@ from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embe
 from refam_analysis.training import autoencoder, dit, sam, video, video_autoencoder
 from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.export import export
+from refam_analysis.training.text import load_tokenizers
 
 SHIPPED = "shipped"
 """Folder, in the working folder, of what is finished."""
+EASY = "easy"
+"""Likewise, of the shallow transformer."""
 SLOW: Mapping[str, Any] = {}
 """Neither compiled nor in bfloat16: what every machine can do."""
 
@@ -53,11 +57,15 @@ class Plan:
 
     Attributes:
         configuration: of the image transformer, one of ``dit.CONFIGURATIONS``.
+        easy_configuration: of a shallow one that is taught an easy lesson first, and that the image transformer is
+            grown from; see `deepening`.
         autoencoder_steps: of the image autoencoder.
         scenes: that the transformer is trained on at the small size, and at the full one.
+        easy_steps: of the shallow one; 0 where there is none.
         dit_steps: of the transformer's schedule at the small size, and in all.
         sizes: small and full height and width of the pictures.
         batch: samples a step of the transformers.
+        peak: learning rate of the image transformers.
         sam_steps: of the segmenter.
         video_autoencoder_steps: of the autoencoder of clips.
         clips: that the video model is trained on: first frames alone, and whole ones.
@@ -67,11 +75,14 @@ class Plan:
     """
 
     configuration: str = "small"
+    easy_configuration: str = "small"
     autoencoder_steps: int = 3000
     scenes: tuple[int, int] = (40_000, 20_000)
+    easy_steps: int = 0
     dit_steps: tuple[int, int] = (8000, 11_000)
     sizes: tuple[int, int] = (64, 96)
     batch: int = 64
+    peak: float = 1e-3
     sam_steps: int = 8000
     video_autoencoder_steps: int = 4000
     clips: tuple[int, int] = (40_000, 16_000)
@@ -81,7 +92,14 @@ class Plan:
 
 PLANS: dict[Style, Plan] = {
     "plain": Plan(),
-    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=12_000),
+    "rich": Plan(
+        configuration="tall",
+        autoencoder_steps=5000,
+        easy_steps=8000,
+        dit_steps=(6000, 7000),
+        peak=1.5e-3,
+        sam_steps=12_000,
+    ),  # fmt: skip
 }
 
 
@@ -94,16 +112,18 @@ class Stage:
         checkpoint: its name in the working folder.
         steps: that the checkpoint has when the stage is finished.
         run: trains for so many minutes, or until the stage is finished.
+        folder: in the working folder, where the stage has one of its own.
     """
 
     title: str
     checkpoint: str
     steps: int
     run: Callable[[float], None]
+    folder: str = ""
 
     def done(self, out: Path) -> int:
         """How many of the steps are taken."""
-        found = load_checkpoint(out, self.checkpoint)
+        found = load_checkpoint(out / self.folder, self.checkpoint)
         return 0 if found is None else min(self.steps, int(found[1]["step"]))
 
 
@@ -122,11 +142,13 @@ def image_stages(
     """
     small, full = plan.sizes
     first, whole = plan.dit_steps
+    taught = start is None and plan.easy_steps > 0
 
     def transformer(size: int, scenes: int, until: int | None, minutes: float) -> None:
+        begin = _shallow_model(out, plan) if taught else start
         dit.main(
             out=out, configuration=plan.configuration, size=size, scenes=scenes, batch=plan.batch, steps=whole,
-            minutes=minutes, until=until, seed=seed, scenes_style=style, start=start, **fast,
+            minutes=minutes, until=until, peak=plan.peak, seed=seed, scenes_style=style, start=begin, **fast,
         )  # fmt: skip
 
     rebuilding = Stage(
@@ -139,10 +161,35 @@ def image_stages(
     )
     return [
         *([rebuilding] if start is None else []),
+        *([_easy_stage(out, style, plan, seed, fast)] if taught else []),
         Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
         Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None)),
         Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan.sam_steps, seed)),
     ]
+
+
+def _easy_stage(out: Path, style: Style, plan: Plan, seed: int, fast: Mapping[str, Any]) -> Stage:
+    """The shallow transformer, in a folder of its own."""
+
+    def run(minutes: float) -> None:
+        load_tokenizers(out, style)
+        # The rate need not fall to its end: the training goes on, in the deep one.
+        schedule = 3 * plan.easy_steps // 2
+        dit.main(
+            out=out / EASY, parts=out, configuration=plan.easy_configuration, size=plan.sizes[0],
+            scenes=plan.scenes[0], batch=plan.batch, steps=schedule, until=plan.easy_steps, minutes=minutes,
+            peak=plan.peak, seed=seed, scenes_style=style, easy=True, **fast,
+        )  # fmt: skip
+
+    return Stage(f"transformer, easy lesson, {plan.sizes[0]} px", "dit", plan.easy_steps, run, folder=EASY)
+
+
+def _shallow_model(out: Path, plan: Plan) -> Path:
+    """What the deep transformer begins with, written where it is not there yet."""
+    folder = out / EASY / "model"
+    if not folder.exists():
+        export(out / EASY, folder, configuration=plan.easy_configuration)
+    return folder
 
 
 def video_stages(

@@ -1,8 +1,17 @@
-"""What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew."""
+"""What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew.
+
+Rich scenes are taught in two lessons. In whole ones much of the loss is of textures, captions say some things of some
+objects, and a small model takes hours to learn more from them than colours. The easy lesson shows few objects, none of
+them hidden, on faint textures, and its captions name nearly all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,22 +23,66 @@ from refam_analysis.files import DamagedFileError, file_checksum, read_json, wri
 from refam_analysis.scenes import Scene, SceneOptions, Scenes, describe, describe_rich, render
 from refam_analysis.scenes.sampling import Style
 
-TRAINING_SCENES = (
-    SceneOptions(objects=(1, 4), occlusion=0.2),
-    SceneOptions(objects=(2, 4), occlusion=0.2, shared_attribute=True),
-)
-"""In turn: any scenes, and scenes in which one attribute is not enough to tell two objects apart."""
-RICH_TRAINING_SCENES = (
-    SceneOptions(objects=(1, 6), occlusion=0.4, style="rich"),
-    SceneOptions(objects=(2, 6), occlusion=0.4, shared_attribute=True, style="rich"),
-)
-"""Likewise, of rich scenes."""
 _CHUNK = 32
 
+Describe = Callable[[Scene, np.random.Generator], str]
+"""A caption of a scene, drawn at random."""
 
-def training_scenes(number: int, size: int, style: Style = "plain") -> list[Scene]:
-    """The first ``number`` scenes of the training, drawn for pictures of ``size`` pixels."""
-    chosen = RICH_TRAINING_SCENES if style == "rich" else TRAINING_SCENES
+
+@dataclass(frozen=True)
+class Lesson:
+    """What scenes a training shows, and what it says of them.
+
+    Attributes:
+        scenes: drawn in turn: any scenes, and scenes in which one attribute is not enough to tell two objects apart.
+        describe: makes their captions.
+        texture: contrast of the textures behind rich scenes, see :func:`refam_analysis.scenes.render`.
+    """
+
+    scenes: tuple[SceneOptions, SceneOptions]
+    describe: Describe
+    texture: float = 1.0
+
+
+def _in_turn(most: int, occlusion: float, style: Style) -> tuple[SceneOptions, SceneOptions]:
+    return (
+        SceneOptions(objects=(1, most), occlusion=occlusion, style=style),
+        SceneOptions(objects=(2, most), occlusion=occlusion, shared_attribute=True, style=style),
+    )
+
+
+LESSONS: Mapping[str, Lesson] = MappingProxyType(
+    {
+        "plain": Lesson(_in_turn(4, 0.2, "plain"), describe),
+        "rich-easy": Lesson(_in_turn(3, 0.0, "rich"), partial(describe_rich, complete=0.7), texture=0.2),
+        "rich": Lesson(_in_turn(6, 0.4, "rich"), partial(describe_rich, complete=0.5)),
+    }
+)
+"""The lessons of both styles by their names."""
+
+
+def lesson_name(style: Style, *, easy: bool = False) -> str:
+    """Of ``LESSONS``.
+
+    Args:
+        style: of the scenes.
+        easy: whether it is the one that comes first.
+
+    Raises:
+        ValueError: plain scenes have no easy lesson.
+
+    >>> lesson_name("rich", easy=True)
+    'rich-easy'
+    """
+    name = f"{style}-easy" if easy else style
+    if name not in LESSONS:
+        raise ValueError(f"There is no lesson {name!r}: choose one of {', '.join(LESSONS)}.")
+    return name
+
+
+def training_scenes(number: int, size: int, lesson: str = "plain") -> list[Scene]:
+    """The first ``number`` scenes of a lesson, drawn for pictures of ``size`` pixels."""
+    chosen = LESSONS[lesson].scenes
     splits = [Scenes("train", length=number, size=size, options=options, kinds=()) for options in chosen]
     return [splits[i % len(splits)].draw(i)[0] for i in tqdm(range(number), desc="scenes", leave=False)]
 
@@ -43,7 +96,7 @@ class LatentScenes:
         number: how many scenes.
         size: height and width of the pictures in pixels.
         device: where to draw and encode.
-        style: of the scenes, and so of their captions.
+        lesson: one of ``LESSONS``.
 
     Attributes:
         scenes: what the pictures show.
@@ -58,11 +111,11 @@ class LatentScenes:
         number: int,
         size: int,
         device: torch.device,
-        style: Style = "plain",
+        lesson: str = "plain",
     ) -> None:
-        self.scenes = training_scenes(number, size, style)
-        self.describe = describe_rich if style == "rich" else describe
-        path = folder / f"latents-{'rich-' if style == 'rich' else ''}{size}-{number}.npy"
+        self.scenes = training_scenes(number, size, lesson)
+        self.lesson = LESSONS[lesson]
+        path = folder / f"latents-{'' if lesson == 'plain' else f'{lesson}-'}{size}-{number}.npy"
         # The sum lies beside the cache, and after it: what has none, or another, is made again.
         sums = path.with_suffix(".json")
         if not _is_whole(path, sums):
@@ -75,7 +128,8 @@ class LatentScenes:
         vae = vae.to(device)
         parts = []
         for start in tqdm(range(0, len(self.scenes), _CHUNK), desc=f"latents at {size} pixels", unit="batch"):
-            images = render(self.scenes[start : start + _CHUNK], size=size, device=device).images * 2 - 1
+            drawn = self.scenes[start : start + _CHUNK]
+            images = render(drawn, size=size, device=device, texture=self.lesson.texture).images * 2 - 1
             latents = (vae.encoder(images) - vae.config.shift_factor) * vae.config.scaling_factor
             parts.append(latents.half().cpu().numpy())
         with written_whole(path) as place, place.open("wb") as file:
@@ -88,7 +142,7 @@ class LatentScenes:
         """Latents float32 (number, channels, h, w) and a caption for each, both drawn at random."""
         chosen = rng.integers(len(self), size=number)
         latents = torch.from_numpy(self.latents[np.sort(chosen)].astype(np.float32))
-        return latents, [self.describe(self.scenes[i], rng) for i in np.sort(chosen)]
+        return latents, [self.lesson.describe(self.scenes[i], rng) for i in np.sort(chosen)]
 
 
 def _is_whole(path: Path, sums: Path) -> bool:

@@ -29,7 +29,8 @@ from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
 from refam_analysis.training.checkpoints import append_command
-from refam_analysis.training.data import LatentScenes
+from refam_analysis.training.data import LatentScenes, lesson_name
+from refam_analysis.training.deepening import deepened
 from refam_analysis.training.probe import probe
 from refam_analysis.training.text import (
     load_tokenizers,
@@ -63,6 +64,7 @@ CONFIGURATIONS = {
     # Parameters with the text encoder: 1.5, 3.0 and 5.2 million.
     "small": Configuration(),
     "large": Configuration(double_blocks=4, single_blocks=12, heads=6, text_width=192, text_layers=4, pooled_width=64),
+    "tall": Configuration(double_blocks=4, single_blocks=8),
     "deep": Configuration(double_blocks=4, single_blocks=8, text_width=96, text_layers=2),
     "deep-wide": Configuration(double_blocks=4, single_blocks=8, heads=4, text_width=128, text_layers=2),
     "deep-fine": Configuration(double_blocks=4, single_blocks=8, text_width=96, text_layers=2, latent_channels=8),
@@ -155,9 +157,11 @@ class Trainer(FlowTrainer):
         )  # fmt: skip
 
     def exported(self, folder: Path) -> tuple[nn.Module, nn.Module]:
-        """Of a folder that :func:`refam_analysis.training.export.export` wrote."""
+        """Of a folder that :func:`refam_analysis.training.export.export` wrote, deepened to this training's blocks."""
         shipped = FluxPipeline.from_pretrained(folder, dtype=torch.float32)
-        return shipped.transformer, shipped.text_encoder_2
+        own = self.model.transformer.config
+        deep = deepened(shipped.transformer, double=own.num_layers, single=own.num_single_layers)
+        return deep, shipped.text_encoder_2
 
     def loss(self, latents: Tensor, captions: list[str], draws: torch.Generator) -> Tensor:
         """See :func:`flow_matching_loss`."""
@@ -192,6 +196,7 @@ def main(
     start: Annotated[Path | None, typer.Option(help="Folder of a model whose weights to begin with.")] = None,
     parts: Annotated[Path | None, typer.Option(help="Of a model whose autoencoder and tokenizers to take.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
+    easy: Annotated[bool, typer.Option("--easy", help="The first lesson of rich scenes, see `data`.")] = False,
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
     append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
@@ -199,12 +204,14 @@ def main(
                    **({"until": until} if until else {}), **({"compile": ""} if compiled else {}),
                    **({"bfloat16": ""} if bfloat16 else {}), **({"start": start} if start else {}),
                    **({"parts": parts} if parts else {}),
-                   **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
+                   **({"scenes_style": scenes_style} if scenes_style != "plain" else {}),
+                   **({"easy": ""} if easy else {}))  # fmt: skip
     if (taken := start or parts) is not None:
         copy_parts(taken, out, _UNTRAINED)
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
-    data = LatentScenes(out, vae, number=scenes, size=size, device=on, style=scenes_style)
+    lesson = lesson_name(scenes_style, easy=easy)
+    data = LatentScenes(out, vae, number=scenes, size=size, device=on, lesson=lesson)
     trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, peak=peak,
                       hardware=Hardware(device, compiled, bfloat16), style=scenes_style)  # fmt: skip
     if start is not None:

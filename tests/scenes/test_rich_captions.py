@@ -88,6 +88,31 @@ def test_captions_are_as_varied_as_they_should_be() -> None:
     assert 0.3 < synonyms < 0.9
 
 
+PLACE = re.compile(r"\b(left|right|top|upper|bottom|lower|middle|centre)\b")
+
+
+def test_complete_captions_leave_nothing_out() -> None:
+    options = SceneOptions(objects=(1, 3), style="rich")
+    scenes, rng = Scenes("train", length=300, options=options, kinds=()), np.random.default_rng(0)
+    named, placed, objects = 0, 0, 0
+    for scene in (scenes.draw(i)[0] for i in range(300)):
+        caption = describe_rich(scene, rng, empty=0.0, complete=1.0)
+        said = [(colour, shape) for _, _, colour, shape in PHRASE.findall(in_own_words(caption))]
+        assert len(caption.split()) <= MOST_WORDS
+        assert set(said) <= {(o.colour, o.shape) for o in scene.objects}
+        objects += len(scene.objects)
+        named += len(said)
+        placed += len(PLACE.findall(caption))
+    assert named > 0.9 * objects
+    assert placed > 0.6 * objects
+
+
+def test_captions_are_the_same_as_ever_where_none_need_be_complete() -> None:
+    scene = sample_scene(np.random.default_rng(4), OPTIONS)
+    first, second = (np.random.default_rng(8) for _ in range(2))
+    assert describe_rich(scene, first, complete=0.0) == describe_rich(scene, second)
+
+
 def test_captions_keep_to_their_length_and_words() -> None:
     drawn = captions(1500)
     assert max(len(c.split()) for c in drawn) <= MOST_WORDS

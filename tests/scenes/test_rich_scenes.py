@@ -144,6 +144,16 @@ def test_materials_differ_in_their_pixels() -> None:
         torch.testing.assert_close(one[:, :10, :10], two[:, :10, :10])
 
 
+def test_a_fainter_texture_leaves_the_objects_as_they_are() -> None:
+    scene = Scene((SceneObject("circle", "red", "small", 0.2, 0.2, 0.1, material="matt"),), "grass", grain=11)
+    whole, faint, flat = (render([scene], size=64, texture=texture) for texture in (1.0, 0.2, 0.0))
+    assert torch.equal(whole.masks, faint.masks)
+    contrast = [float(picture.images[0, :, 40:, 40:].std((1, 2)).mean()) for picture in (whole, faint, flat)]
+    assert contrast[1] == pytest.approx(0.2 * contrast[0], rel=1e-3)
+    assert contrast[2] < 1e-6
+    torch.testing.assert_close(whole.images[0, :, 10:15, 10:15], flat.images[0, :, 10:15, 10:15])
+
+
 @pytest.mark.parametrize("background", TEXTURES)
 def test_a_texture_is_the_same_at_every_size(background: str) -> None:
     scene = Scene((SceneObject("circle", "red", "small", 0.1, 0.1, 0.05, material="matt"),), background, grain=11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ from diffusers import AutoencoderTiny, FluxTransformer2DModel
 
 from refam_analysis.models import load_model
 from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
-from refam_analysis.training.all import PLANS, SHIPPED, Plan, Stage, image_stages, run_stages, train_all, video_stages
+from refam_analysis.training.all import (
+    EASY,
+    PLANS,
+    SHIPPED,
+    Plan,
+    Stage,
+    image_stages,
+    run_stages,
+    train_all,
+    video_stages,
+)
 from refam_analysis.training.checkpoints import save_checkpoint
 from refam_analysis.training.dit import CONFIGURATIONS
 from refam_analysis.weights import embedded_folder
@@ -64,6 +75,21 @@ def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -
     load_embedded_sam(run_folder / SHIPPED / "embedded-sam")
 
 
+def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
+    plan = replace(TINY, configuration="tall", easy_steps=1)
+    assert train_all("rich", minutes=30, plan=plan, out=run_folder)
+    assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"] and commands(run_folder / EASY) == ["dit"]
+    shallow, deep = (
+        load_model(folder) for folder in (run_folder / EASY / "model", run_folder / SHIPPED / "embedded-dit")
+    )
+    assert (len(shallow.transformer.transformer_blocks), len(deep.transformer.transformer_blocks)) == (2, 4)
+    assert shallow.scene_style == deep.scene_style == "rich"
+    # A copy keeps the inner weights of its block, up to two steps and half precision; its outputs began at zero.
+    (block, copy), origin = deep.transformer.transformer_blocks[:2], shallow.transformer.transformer_blocks[0]
+    torch.testing.assert_close(block.attn.to_q.weight, origin.attn.to_q.weight, atol=0.02, rtol=0)
+    assert copy.attn.to_out[0].weight.abs().max() < 1e-3 < origin.attn.to_out[0].weight.abs().max()
+
+
 def test_a_training_begins_with_a_shipped_model_and_keeps_its_autoencoder(tmp_path: Path) -> None:
     shipped = embedded_folder("embedded-dit")
     assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, start=shipped)
@@ -93,8 +119,11 @@ def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Pa
     stages = image_stages(tmp_path, "rich", PLANS["rich"])
     configuration = CONFIGURATIONS[PLANS["rich"].configuration]
     assert configuration.double_blocks + configuration.single_blocks >= 12
-    assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "sam"]
-    assert stages[1].steps < stages[2].steps
+    assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "dit", "sam"]
+    assert [stage.folder for stage in stages] == ["", EASY, "", "", ""]
+    assert stages[2].steps < stages[3].steps
+    stages = image_stages(tmp_path, "rich", PLANS["rich"], start=embedded_folder("embedded-rich"))
+    assert [stage.folder for stage in stages] == ["", "", ""]
     stages = video_stages(tmp_path, "rich", PLANS["rich"])
     assert [stage.checkpoint for stage in stages] == ["video_autoencoder", "video", "video"]
     assert stages[1].steps < stages[2].steps

@@ -25,14 +25,13 @@ from refam_analysis.scenes import (
     SceneOptions,
     Scenes,
     caption_words,
-    describe_rich,
     render,
 )
 from refam_analysis.scenes.expressions import rivals
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, small_sam
 from refam_analysis.training.autoencoder import SOURCES, make_autoencoder
 from refam_analysis.training.autoencoder import train as train_autoencoder
-from refam_analysis.training.data import LatentScenes, training_scenes
+from refam_analysis.training.data import LESSONS, LatentScenes, lesson_name, training_scenes
 from refam_analysis.training.dit import CONFIGURATIONS, Trainer
 from refam_analysis.training.export import export
 from refam_analysis.training.probe import READING, probe
@@ -56,7 +55,7 @@ def rich_folder(tmp_path: Path) -> Path:
 
 
 def latents(folder: Path, *, number: int = 8, size: int = 32) -> LatentScenes:
-    return LatentScenes(folder, make_autoencoder().eval(), number=number, size=size, device=CPU, style="rich")
+    return LatentScenes(folder, make_autoencoder().eval(), number=number, size=size, device=CPU, lesson="rich")
 
 
 def deep_trainer(folder: Path) -> Trainer:
@@ -74,7 +73,7 @@ def test_held_out_synonyms_fall_into_pieces(t5: T5Tokenizer) -> None:
 
 def test_captions_with_strewn_words_fit_into_a_prompt(t5: T5Tokenizer) -> None:
     scenes, rng = training_scenes(400, 64, "rich"), np.random.default_rng(0)
-    lengths = [len(t5(describe_rich(scene, rng)).input_ids) for scene in scenes]
+    lengths = [len(t5(LESSONS["rich"].describe(scene, rng)).input_ids) for scene in scenes]
     assert max(lengths) <= TEXT_LENGTH - 2
 
 
@@ -100,6 +99,25 @@ def test_latents_of_rich_scenes_have_a_file_of_their_own(rich_folder: Path) -> N
     assert data.latents[:2].shape == tuple(encoded.shape)
     captions = [c for seed in range(5) for c in data.batch(8, np.random.default_rng(seed))[1]]
     assert {word for caption in captions for word in caption.split()} & {*TEXTURES, "wooden", "stones", "rug"}
+
+
+def test_the_easy_lesson_shows_few_whole_objects_on_faint_textures(rich_folder: Path) -> None:
+    easy = LatentScenes(rich_folder, make_autoencoder().eval(), number=8, size=32, device=CPU, lesson="rich-easy")
+    assert [path.name for path in rich_folder.glob("*.npy")] == ["latents-rich-easy-32-8.npy"]
+    assert max(len(scene.objects) for scene in training_scenes(60, 32, "rich-easy")) == 3
+    faint = render(easy.scenes[:2], size=32, texture=LESSONS["rich-easy"].texture).images
+    encoded = make_autoencoder().eval().encoder(faint * 2 - 1)
+    assert easy.latents[:2].shape == tuple(encoded.shape)
+    assert "complete" in easy.lesson.describe.keywords  # type: ignore[attr-defined]
+
+
+def test_plain_scenes_have_no_easy_lesson() -> None:
+    assert [lesson_name("plain"), lesson_name("rich"), lesson_name("rich", easy=True)] == [*LESSONS][:1] + [
+        "rich",
+        "rich-easy",
+    ]
+    with pytest.raises(ValueError, match="no lesson 'plain-easy'"):
+        lesson_name("plain", easy=True)
 
 
 def make_autoencoder_from(folder: Path) -> torch.nn.Module:
