@@ -11,18 +11,19 @@ rich transformer's with ``--compile --bfloat16``):
 stage                  what it does                                 plain   rich
 =====================  ===========================================  ======  =====
 autoencoder            pictures to latents and back                     10     30
-transformer, easy      few objects on faint textures                     -     45
-transformer, 64 px     draws the scenes, then the longer part           60     45
-transformer, 96 px     the same schedule to its end                     60     20
+transformer, 64 px     draws the scenes, then the longer part           60    180
+transformer, 96 px     the same schedule to its end                     60     45
 segmenter              masks from clicks                                45     75
 =====================  ===========================================  ======  =====
 
-With ``--video`` those of the video model instead: its autoencoder (15), and the transformer, first on first frames
-alone and then on clips (60 with ``--compile --bfloat16``, 100 without). With ``--start`` the transformer begins with
-the weights of a model that was exported, and that one's autoencoder is kept. What is finished is written, in half
-precision, into the folder ``shipped`` of the working folder. To ship it, copy its folders over those of
-``refam_analysis/weights/data``, then make everything that is measured again: ``refam experiment all`` (it takes the
-scenes that the models say they know), ``refam claims``, and ``python -m refam_analysis.training.card``.
+With ``--taught`` the rich transformer is grown from one of six blocks that an easy lesson is given first, see `data`
+and `deepening` (25 and 30 minutes, and no stage at 96 px). With ``--video`` those of the video model instead: its
+autoencoder (15), and the transformer, first on first frames alone and then on clips (60 with ``--compile --bfloat16``,
+100 without). With ``--start`` the transformer begins with the weights of a model that was exported, and that one's
+autoencoder is kept. What is finished is written, in half precision, into the folder ``shipped`` of the working folder.
+To ship it, copy its folders over those of ``refam_analysis/weights/data``, then make everything that is measured again:
+``refam experiment all`` (it takes the scenes that the models say they know), ``refam claims``, and ``python -m
+refam_analysis.training.card``.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Plan:
         autoencoder_steps: of the image autoencoder.
         scenes: that the transformer is trained on at the small size, and at the full one.
         easy_steps: of the shallow one; 0 where there is none.
+        lesson: of the image transformer, one of ``data.LESSONS``; None for the usual one of the style.
         dit_steps: of the transformer's schedule at the small size, and in all.
         sizes: small and full height and width of the pictures.
         batch: samples a step of the transformers.
@@ -79,6 +81,7 @@ class Plan:
     autoencoder_steps: int = 3000
     scenes: tuple[int, int] = (40_000, 20_000)
     easy_steps: int = 0
+    lesson: str | None = None
     dit_steps: tuple[int, int] = (8000, 11_000)
     sizes: tuple[int, int] = (64, 96)
     batch: int = 64
@@ -92,15 +95,13 @@ class Plan:
 
 PLANS: dict[Style, Plan] = {
     "plain": Plan(),
-    "rich": Plan(
-        configuration="tall",
-        autoencoder_steps=5000,
-        easy_steps=8000,
-        dit_steps=(6000, 7000),
-        peak=1.5e-3,
-        sam_steps=12_000,
-    ),  # fmt: skip
+    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=12_000),
 }
+TAUGHT = Plan(
+    configuration="tall", autoencoder_steps=5000, easy_steps=8000, scenes=(48_000, 16_000), lesson="rich-complete",
+    dit_steps=(6000, 6000), peak=1.5e-3, sam_steps=12_000,
+)  # fmt: skip
+"""Of rich scenes in two lessons. Its model reads more than that of ``PLANS["rich"]``, and points worse."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def image_stages(
         begin = _shallow_model(out, plan) if taught else start
         dit.main(
             out=out, configuration=plan.configuration, size=size, scenes=scenes, batch=plan.batch, steps=whole,
-            minutes=minutes, until=until, peak=plan.peak, seed=seed, scenes_style=style, start=begin, **fast,
+            minutes=minutes, until=until, peak=plan.peak, seed=seed, scenes_style=style, lesson=plan.lesson,
+            start=begin, **fast,
         )  # fmt: skip
 
     rebuilding = Stage(
@@ -159,11 +161,12 @@ def image_stages(
             out=out, minutes=minutes, steps=plan.autoencoder_steps, size=full, seed=seed, scenes_style=style
         ),
     )
+    finishing = Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None))
     return [
         *([rebuilding] if start is None else []),
         *([_easy_stage(out, style, plan, seed, fast)] if taught else []),
         Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
-        Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None)),
+        *([finishing] if whole > first else []),
         Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan.sam_steps, seed)),
     ]
 
@@ -178,7 +181,7 @@ def _easy_stage(out: Path, style: Style, plan: Plan, seed: int, fast: Mapping[st
         dit.main(
             out=out / EASY, parts=out, configuration=plan.easy_configuration, size=plan.sizes[0],
             scenes=plan.scenes[0], batch=plan.batch, steps=schedule, until=plan.easy_steps, minutes=minutes,
-            peak=plan.peak, seed=seed, scenes_style=style, easy=True, **fast,
+            peak=plan.peak, seed=seed, scenes_style=style, lesson=f"{style}-easy", **fast,
         )  # fmt: skip
 
     return Stage(f"transformer, easy lesson, {plan.sizes[0]} px", "dit", plan.easy_steps, run, folder=EASY)
@@ -267,10 +270,14 @@ def main(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the steps; needs a C++ compiler.")] = False,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
     start: Annotated[Path | None, typer.Option(help="Exported model whose weights to begin with.")] = None,
+    taught: Annotated[bool, typer.Option("--taught", help="Rich scenes in two lessons, and six blocks first.")] = False,
 ) -> None:
     """Train a model from the first stage to the last, or go on with it."""
+    if taught and (style != "rich" or clips):
+        raise typer.BadParameter("only the image model of rich scenes has lessons: leave --taught out.")
+    plan = TAUGHT if taught else PLANS[style]
     fast = {"compiled": compiled, "bfloat16": bfloat16}
-    train_all(style, minutes=minutes, out=out, clips=clips, plan=PLANS[style], seed=seed, fast=fast, start=start)
+    train_all(style, minutes=minutes, out=out, clips=clips, plan=plan, seed=seed, fast=fast, start=start)
 
 
 def train_all(

@@ -18,7 +18,7 @@ import typer
 from refam_analysis.experiments.generation import NAME as GENERATION
 from refam_analysis.experiments.grounding import LEAST_RATIO, LEAST_TARGET
 from refam_analysis.experiments.grounding import NAME as GROUNDING
-from refam_analysis.experiments.learning import FURTHER, logged_numbers, training_commands, training_hours
+from refam_analysis.experiments.learning import EARLIER, FURTHER, logged_numbers, training_commands, training_hours
 from refam_analysis.experiments.learning import NAME as LEARNING
 from refam_analysis.experiments.motion import NAME as MOTION
 from refam_analysis.experiments.provenance import RESULTS, SHIPPED_WEIGHTS, Result, load_result, results_of
@@ -38,6 +38,12 @@ _USED = {
     "embedded-video": (SETTINGS, GROUNDING, LEARNING, GENERATION, MOTION, VIDEO),
 }
 """The results that a model's card reads."""
+_TRAINED = {
+    "autoencoder": "Autoencoder",
+    EARLIER: "Shallow transformer and text encoders",
+    "dit": "Transformer and text encoders",
+}
+"""What is trained for a transformer's card, by its name in the log; steps and samples count on."""
 
 
 def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> str:
@@ -58,7 +64,8 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
             texts.DIT_DATA[style_in(grounding.provenance.configuration)],
             "## Training",
             texts.DIT_TRAINING,
-            _training(learning, {"autoencoder": "Autoencoder", "dit": "Transformer and text encoders"}),
+            *_grown(learning),
+            _training(learning, _TRAINED),
             *_trained_further(learning["curves"]),
             *rebuilt,
             "## Grounding",
@@ -134,9 +141,9 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
     )
 
 
-def _blocks(learning: Result) -> str:
+def _blocks(learning: Result, model: str = "dit") -> str:
     """How many the trained configuration has, in words where there is one."""
-    chosen = CONFIGURATIONS[_option(learning, "dit", "configuration", "small")]
+    chosen = CONFIGURATIONS[_option(learning, model, "configuration", "small")]
     return _in_words(chosen.double_blocks + chosen.single_blocks)
 
 
@@ -153,6 +160,14 @@ def _in_words(number: int) -> str:
 def _card(library: str, parts: Sequence[str]) -> str:
     header = f"---\nlicense: apache-2.0\nlibrary_name: {library}\n---"
     return "\n\n".join([header, *(part.strip() for part in parts)]) + "\n"
+
+
+def _grown(learning: Result) -> list[str]:
+    """What the transformer was grown from, where it was."""
+    if EARLIER not in set(learning["curves"]["model"]):
+        return []
+    shallow, deep = _blocks(learning, EARLIER), _blocks(learning)
+    return [_wrapped(" ".join(texts.DIT_GROWN.format(shallow=shallow, deep=deep).split()))]
 
 
 def _training(learning: Result, models: Mapping[str, str]) -> str:

@@ -50,6 +50,12 @@ The autoencoder was trained first, then transformer and text encoders together. 
 stored in half precision and computed in float32.
 """
 
+DIT_GROWN = """
+A shallow transformer of {shallow} blocks was taught an easy lesson first: one to three whole objects on faint textures,
+with captions that name nearly all of them. From it the {deep} blocks were grown, by copies behind its blocks that begin
+by adding nothing, and trained on whole scenes; steps and samples are counted on from the shallow one's.
+"""
+
 DIT_LIMITS = """
 ## Limits
 

@@ -1,8 +1,8 @@
 """What the diffusion transformer is trained on: latents of scenes, computed once, and captions, drawn anew.
 
-Rich scenes are taught in two lessons. In whole ones much of the loss is of textures, captions say some things of some
-objects, and a small model takes hours to learn more from them than colours. The easy lesson shows few objects, none of
-them hidden, on faint textures, and its captions name nearly all of them.
+In whole rich scenes much of the loss is of textures, captions say some things of some objects, and a small model learns
+little more from them than colours. So there are two further lessons, to be given one after the other: few objects, none
+of them hidden, on faint textures, with captions that name nearly all of them; and whole scenes with such captions.
 """
 
 from __future__ import annotations
@@ -54,30 +54,12 @@ def _in_turn(most: int, occlusion: float, style: Style) -> tuple[SceneOptions, S
 LESSONS: Mapping[str, Lesson] = MappingProxyType(
     {
         "plain": Lesson(_in_turn(4, 0.2, "plain"), describe),
+        "rich": Lesson(_in_turn(6, 0.4, "rich"), describe_rich),
         "rich-easy": Lesson(_in_turn(3, 0.0, "rich"), partial(describe_rich, complete=0.7), texture=0.2),
-        "rich": Lesson(_in_turn(6, 0.4, "rich"), partial(describe_rich, complete=0.5)),
+        "rich-complete": Lesson(_in_turn(6, 0.4, "rich"), partial(describe_rich, complete=0.5)),
     }
 )
-"""The lessons of both styles by their names."""
-
-
-def lesson_name(style: Style, *, easy: bool = False) -> str:
-    """Of ``LESSONS``.
-
-    Args:
-        style: of the scenes.
-        easy: whether it is the one that comes first.
-
-    Raises:
-        ValueError: plain scenes have no easy lesson.
-
-    >>> lesson_name("rich", easy=True)
-    'rich-easy'
-    """
-    name = f"{style}-easy" if easy else style
-    if name not in LESSONS:
-        raise ValueError(f"There is no lesson {name!r}: choose one of {', '.join(LESSONS)}.")
-    return name
+"""The lessons by their names; one that has the name of a style is that style's usual one."""
 
 
 def training_scenes(number: int, size: int, lesson: str = "plain") -> list[Scene]:

@@ -29,7 +29,7 @@ from refam_analysis.scenes.sampling import Style
 from refam_analysis.training.assembly import IMAGE_SIZE, as_model, as_pipeline
 from refam_analysis.training.autoencoder import LATENT_CHANNELS
 from refam_analysis.training.checkpoints import append_command
-from refam_analysis.training.data import LatentScenes, lesson_name
+from refam_analysis.training.data import LESSONS, LatentScenes
 from refam_analysis.training.deepening import deepened
 from refam_analysis.training.probe import probe
 from refam_analysis.training.text import (
@@ -60,7 +60,8 @@ _UNTRAINED = ("vae", "tokenizer", "tokenizer_2")
 
 CONFIGURATIONS = {
     # Samples in a second of one core's time, at 8 x 8 tokens and batches of 64: small 105, deep 51, deep-wide 36;
-    # compiled, small 143 and deep 69. On two cores with matrix units, compiled and in bfloat16, deep-wide 83.
+    # compiled, small 143 and deep 69. On two cores with matrix units, compiled and in bfloat16, small 350, tall 190 and
+    # deep-wide 140.
     # Parameters with the text encoder: 1.5, 3.0 and 5.2 million.
     "small": Configuration(),
     "large": Configuration(double_blocks=4, single_blocks=12, heads=6, text_width=192, text_layers=4, pooled_width=64),
@@ -196,7 +197,7 @@ def main(
     start: Annotated[Path | None, typer.Option(help="Folder of a model whose weights to begin with.")] = None,
     parts: Annotated[Path | None, typer.Option(help="Of a model whose autoencoder and tokenizers to take.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
-    easy: Annotated[bool, typer.Option("--easy", help="The first lesson of rich scenes, see `data`.")] = False,
+    lesson: Annotated[str | None, typer.Option(help=f"{', '.join(LESSONS)}; by default the style's own.")] = None,
 ) -> None:
     """Train the embedded diffusion transformer, or go on training it."""
     append_command(out, "dit", configuration=configuration, size=size, scenes=scenes, batch=batch, steps=steps,
@@ -205,13 +206,12 @@ def main(
                    **({"bfloat16": ""} if bfloat16 else {}), **({"start": start} if start else {}),
                    **({"parts": parts} if parts else {}),
                    **({"scenes_style": scenes_style} if scenes_style != "plain" else {}),
-                   **({"easy": ""} if easy else {}))  # fmt: skip
+                   **({"lesson": lesson} if lesson else {}))  # fmt: skip
     if (taken := start or parts) is not None:
         copy_parts(taken, out, _UNTRAINED)
     on = torch.device(device)
     vae = AutoencoderTiny.from_pretrained(out / "vae").eval()
-    lesson = lesson_name(scenes_style, easy=easy)
-    data = LatentScenes(out, vae, number=scenes, size=size, device=on, lesson=lesson)
+    data = LatentScenes(out, vae, number=scenes, size=size, device=on, lesson=lesson or scenes_style)
     trainer = Trainer(out, configuration=CONFIGURATIONS[configuration], seed=seed, peak=peak,
                       hardware=Hardware(device, compiled, bfloat16), style=scenes_style)  # fmt: skip
     if start is not None:

@@ -1,11 +1,11 @@
-"""What becomes of pointing and of drawing while a training goes on: steps of one run, each read as suits it best.
+"""What becomes of pointing, drawing and reading while a training goes on: steps of one run, each as suits it best.
 
     python -m refam_analysis.training.pointing --run runs/rich --step 7000 --step 8000 --configuration deep-wide
 
 The probe of a training reads heatmaps in one fixed way, so that its curve may fall where another reading would not.
 Here the weights of every step that ``--keep`` put aside are exported, read as a search on validation scenes chooses for
-them, and measured on test scenes as the shipped weights are: :mod:`refam_analysis.experiments.grounding` and
-:mod:`refam_analysis.experiments.generation`.
+them, and measured on test scenes as the shipped weights are: :mod:`refam_analysis.experiments.grounding`,
+:mod:`refam_analysis.experiments.generation` and :mod:`refam_analysis.experiments.exchange`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pandas as pd
 import typer
 from tqdm.auto import tqdm
 
-from refam_analysis.experiments import generation, grounding, settings
+from refam_analysis.experiments import exchange, generation, grounding, settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, write_result
 from refam_analysis.training.dit import CONFIGURATIONS
 from refam_analysis.training.export import export
 from refam_analysis.training.milestones import about_runs, run_options
 
 NAME = "pointing"
-TABLES = ("readings", "points", "drawing")
+TABLES = ("readings", "points", "drawing", "exchanges")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class PointingTest:
         search: validation scenes that find a reading, and as many that choose.
         scenes: of the test split, for the points.
         captions: that are drawn.
+        exchanges: scenes whose captions are exchanged.
         seed: of all of it; not of the training.
     """
 
@@ -48,6 +49,7 @@ class PointingTest:
     search: int = 250
     scenes: int = 500
     captions: int = 200
+    exchanges: int = 256
     seed: int = 0
 
     def command(self, run: Path) -> str:
@@ -56,7 +58,7 @@ class PointingTest:
         return (
             f"python -m refam_analysis.training.{NAME} {run_options([run])} {steps} --configuration "
             f"{self.configuration} --search {self.search} --scenes {self.scenes} --captions {self.captions} "
-            f"--seed {self.seed}"
+            f"--exchanges {self.exchanges} --seed {self.seed}"
         )
 
 
@@ -70,9 +72,10 @@ def run(folder: Path, test: PointingTest, *, results: Path = RESULTS, progress: 
         progress: show bars.
 
     Returns:
-        Three tables with a column ``step``: ``readings``, the chosen row of the search's finalists (of
-        :func:`refam_analysis.experiments.settings.run`); ``points`` and ``drawing``, the summaries of
-        :func:`refam_analysis.experiments.grounding.run` and :func:`refam_analysis.experiments.generation.run`.
+        Four tables with a column ``step``: ``readings``, the chosen row of the search's finalists (of
+        :func:`refam_analysis.experiments.settings.run`); ``points``, ``drawing`` and ``exchanges``, the summaries of
+        :func:`refam_analysis.experiments.grounding.run`, :func:`refam_analysis.experiments.generation.run` and
+        :func:`refam_analysis.experiments.exchange.run`.
 
     Raises:
         FileNotFoundError: no weights were put aside at a step.
@@ -81,7 +84,7 @@ def run(folder: Path, test: PointingTest, *, results: Path = RESULTS, progress: 
     parts = Parts(results.parent / ".cache", f"{NAME}-{folder.name}", about)
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for step in tqdm(test.milestones, desc="steps", disable=not progress):
-        for name, make in zip(TABLES, (_reading, _points, _drawing), strict=True):
+        for name, make in zip(TABLES, (_reading, _points, _drawing, _exchanges), strict=True):
             rows = parts.keep(f"{name}-{step}", partial(make, folder, test, step, progress))
             tables[name].append(rows.assign(step=step))
     whole = {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
@@ -138,6 +141,12 @@ def _drawing(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.
     return generation.run(asked, folder=model, results=results, progress=progress)["summary"]
 
 
+def _exchanges(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
+    model, results = _places(folder, step)
+    asked = exchange.ExchangeTest(scenes=test.exchanges, seed=test.seed)
+    return exchange.run(asked, folder=model, results=results, progress=progress)["summary"]
+
+
 def _places(folder: Path, step: int) -> tuple[Path, Path]:
     """Where the exported weights of a step lie, and what was measured of them."""
     return folder / f"model-{step}", folder / f"results-{step}"
@@ -150,11 +159,12 @@ def main(
     search: Annotated[int, typer.Option(help="Validation scenes that find a reading; as many choose.", min=1)] = 250,
     scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
     captions: Annotated[int, typer.Option(help="That are drawn.", min=1)] = 200,
+    exchanges: Annotated[int, typer.Option(help="Scenes whose captions are exchanged.", min=1)] = 256,
     seed: Annotated[int, typer.Option(help="Of everything but the training.")] = 0,
     results: Annotated[Path, typer.Option(help="Folder of the result.")] = RESULTS,
 ) -> None:
-    """Measure where words point, and what is drawn, at several steps of a training, and write the result."""
-    test = PointingTest(tuple(steps), configuration, search, scenes, captions, seed)
+    """Measure several steps of a training: where words point, what is drawn, and what the loss feels of captions."""
+    test = PointingTest(tuple(steps), configuration, search, scenes, captions, exchanges, seed)
     found = run(folder, test, results=results, progress=True)
     print(found["points"].query("source == 'model'").round(3).to_string(index=False))
     print(found["drawing"].round(3).to_string(index=False))

@@ -301,6 +301,20 @@ def test_a_run_that_went_on_and_does_not_ship_is_told_too(tmp_path: Path) -> Non
     assert learning.training_commands(result["log"]) == ["python -m refam_analysis.training.dit --size 64"]
 
 
+def test_steps_are_counted_on_from_the_run_that_a_training_began_with(tmp_path: Path) -> None:
+    for name, loss in (("six", 0.9), ("twelve", 0.8)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text(LOG.replace('"loss": 0.7', f'"loss": {loss}'))
+    places = {"results": tmp_path / "results", "weights": ["embedded-dit"]}
+    result = learning.run(tmp_path / "twelve", earlier=tmp_path / "six", **places)
+    losses = result["curves"].query("quantity == 'loss' and value > 0.7").set_index("model")
+    assert losses[["step", "samples", "value"]].T.to_dict("list") == {
+        learning.EARLIER: [100, 3600, 0.9], "dit": [400, 13_200, 0.8],
+    }  # fmt: skip
+    both = learning.run(tmp_path / "twelve", earlier=tmp_path / "six", further=tmp_path / "six", **places)
+    assert both["curves"].query("model == @learning.FURTHER")["step"].min() == 700
+
+
 def test_without_a_log_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(learning.NoLogError, match="log.jsonl"):
         learning.run(tmp_path, results=tmp_path / "results")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from diffusers import AutoencoderTiny, FluxTransformer2DModel
+from typer.testing import CliRunner
 
 from refam_analysis.models import load_model
 from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
@@ -16,9 +18,11 @@ from refam_analysis.training.all import (
     EASY,
     PLANS,
     SHIPPED,
+    TAUGHT,
     Plan,
     Stage,
     image_stages,
+    main,
     run_stages,
     train_all,
     video_stages,
@@ -76,7 +80,7 @@ def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -
 
 
 def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
-    plan = replace(TINY, configuration="tall", easy_steps=1)
+    plan = replace(TINY, configuration="tall", easy_steps=1, lesson="rich-complete")
     assert train_all("rich", minutes=30, plan=plan, out=run_folder)
     assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"] and commands(run_folder / EASY) == ["dit"]
     shallow, deep = (
@@ -88,6 +92,25 @@ def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
     (block, copy), origin = deep.transformer.transformer_blocks[:2], shallow.transformer.transformer_blocks[0]
     torch.testing.assert_close(block.attn.to_q.weight, origin.attn.to_q.weight, atol=0.02, rtol=0)
     assert copy.attn.to_out[0].weight.abs().max() < 1e-3 < origin.attn.to_out[0].weight.abs().max()
+
+
+def test_the_taught_model_is_as_deep_and_has_no_easy_stage_where_it_begins_with_another(tmp_path: Path) -> None:
+    configuration = CONFIGURATIONS[TAUGHT.configuration]
+    assert configuration.double_blocks + configuration.single_blocks >= 12
+    assert [stage.folder for stage in image_stages(tmp_path, "rich", TAUGHT)] == ["", EASY, "", ""]
+    begun = image_stages(tmp_path, "rich", TAUGHT, start=embedded_folder("embedded-rich"))
+    assert [(stage.checkpoint, stage.folder) for stage in begun] == [("dit", ""), ("sam", "")]
+
+
+def test_only_rich_pictures_have_lessons(tmp_path: Path) -> None:
+    for options in (["--style", "plain"], ["--video"]):
+        app = typer.Typer()
+        app.command()(main)
+        told = CliRunner().invoke(app, ["--taught", "--out", str(tmp_path), *options])
+        assert told.exit_code == 2 and "only the image model of rich scenes has lessons" in " ".join(
+            told.output.split()
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_begins_with_a_shipped_model_and_keeps_its_autoencoder(tmp_path: Path) -> None:
@@ -119,11 +142,8 @@ def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Pa
     stages = image_stages(tmp_path, "rich", PLANS["rich"])
     configuration = CONFIGURATIONS[PLANS["rich"].configuration]
     assert configuration.double_blocks + configuration.single_blocks >= 12
-    assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "dit", "sam"]
-    assert [stage.folder for stage in stages] == ["", EASY, "", "", ""]
-    assert stages[2].steps < stages[3].steps
-    stages = image_stages(tmp_path, "rich", PLANS["rich"], start=embedded_folder("embedded-rich"))
-    assert [stage.folder for stage in stages] == ["", "", ""]
+    assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "sam"]
+    assert stages[1].steps < stages[2].steps
     stages = video_stages(tmp_path, "rich", PLANS["rich"])
     assert [stage.checkpoint for stage in stages] == ["video_autoencoder", "video", "video"]
     assert stages[1].steps < stages[2].steps

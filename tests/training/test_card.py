@@ -110,6 +110,16 @@ def test_cards_of_rich_models_tell_of_rich_scenes(results: dict[str, Result]) ->
     assert "two to six objects" in segmenter_card(results)
 
 
+def test_the_card_of_a_grown_model_tells_what_it_was_grown_from(results: dict[str, Result]) -> None:
+    lines = [*LOG, '{"model": "dit_earlier", "command": "python -m refam_analysis.training.dit --easy"}']
+    log, table = pd.DataFrame({"line": lines}), results["learning"]["curves"]
+    earlier = table[table["model"] == "dit"].assign(model="dit_earlier", step=table["step"] // 2)
+    results["learning"] = result("learning", {}, log=log, curves=pd.concat([table, earlier]))
+    words = " ".join(transformer_card(results).split())
+    assert "A shallow transformer of six blocks was taught an easy lesson first" in words
+    assert "Shallow transformer and text encoders: 18,000 steps" in words and "training.dit --easy" in words
+
+
 def test_a_card_without_drawings_says_nothing_of_them(results: dict[str, Result]) -> None:
     card = transformer_card({name: one for name, one in results.items() if name != "generation"}, "embedded-rich")
     assert 'load_model("embedded-rich")' in card and "## Grounding" in card

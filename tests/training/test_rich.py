@@ -31,7 +31,7 @@ from refam_analysis.scenes.expressions import rivals
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, small_sam
 from refam_analysis.training.autoencoder import SOURCES, make_autoencoder
 from refam_analysis.training.autoencoder import train as train_autoencoder
-from refam_analysis.training.data import LESSONS, LatentScenes, lesson_name, training_scenes
+from refam_analysis.training.data import LESSONS, LatentScenes, training_scenes
 from refam_analysis.training.dit import CONFIGURATIONS, Trainer
 from refam_analysis.training.export import export
 from refam_analysis.training.probe import READING, probe
@@ -71,9 +71,10 @@ def test_held_out_synonyms_fall_into_pieces(t5: T5Tokenizer) -> None:
     assert all(len(t5.tokenize(word)) > 1 for word in HELD_OUT_SYNONYMS.values())
 
 
-def test_captions_with_strewn_words_fit_into_a_prompt(t5: T5Tokenizer) -> None:
-    scenes, rng = training_scenes(400, 64, "rich"), np.random.default_rng(0)
-    lengths = [len(t5(LESSONS["rich"].describe(scene, rng)).input_ids) for scene in scenes]
+@pytest.mark.parametrize("lesson", ["rich", "rich-easy", "rich-complete"])
+def test_captions_with_strewn_words_fit_into_a_prompt(t5: T5Tokenizer, lesson: str) -> None:
+    scenes, rng = training_scenes(400, 64, lesson), np.random.default_rng(0)
+    lengths = [len(t5(LESSONS[lesson].describe(scene, rng)).input_ids) for scene in scenes]
     assert max(lengths) <= TEXT_LENGTH - 2
 
 
@@ -109,15 +110,6 @@ def test_the_easy_lesson_shows_few_whole_objects_on_faint_textures(rich_folder: 
     encoded = make_autoencoder().eval().encoder(faint * 2 - 1)
     assert easy.latents[:2].shape == tuple(encoded.shape)
     assert "complete" in easy.lesson.describe.keywords  # type: ignore[attr-defined]
-
-
-def test_plain_scenes_have_no_easy_lesson() -> None:
-    assert [lesson_name("plain"), lesson_name("rich"), lesson_name("rich", easy=True)] == [*LESSONS][:1] + [
-        "rich",
-        "rich-easy",
-    ]
-    with pytest.raises(ValueError, match="no lesson 'plain-easy'"):
-        lesson_name("plain", easy=True)
 
 
 def make_autoencoder_from(folder: Path) -> torch.nn.Module:
