@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,12 +79,18 @@ def experiment_segmenter(
     items: Annotated[int, typer.Option(help="Scenes of the test split.", min=1)] = 500,
     seed: SeedOption = 0,
     style: StyleOption = None,
+    which: Annotated[
+        Literal["embedded", "embedded-rich"],
+        typer.Option("--segmenter", help="Of those that ship. Results of the second are kept in a folder of its name."),
+    ] = "embedded",
     results: ResultsOption = None,
 ) -> None:
     """Click into every object of held-out scenes and measure the masks."""
     from refam_analysis.experiments import segmenter
+    from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
 
-    _make(segmenter.run, segmenter.SegmenterTest(scenes=items, seed=seed, style=style), results, "summary")
+    test = segmenter.SegmenterTest(scenes=items, seed=seed, style=style)
+    _make(segmenter.run, test, results, "summary", which, EMBEDDED_SEGMENTERS)
 
 
 @experiment.command("mask-choice")
@@ -176,6 +183,21 @@ def experiment_exchange(
     _make(exchange.run, exchange.ExchangeTest(scenes=scenes, seed=seed, style=style), results, "summary", model)
 
 
+@experiment.command("information")
+def experiment_information(
+    items: Annotated[int, typer.Option(help="Scenes of the test split, those of the grounding.", min=2)] = 500,
+    seed: SeedOption = 0,
+    style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
+    results: ResultsOption = None,
+) -> None:
+    """Ask the model's errors where a sentence's object is, beside its attention: what it knows, and what it shows."""
+    from refam_analysis.experiments import information
+
+    test = information.InformationTest(items=items, seed=seed, style=style)
+    _make(information.run, test, results, "summary", model)
+
+
 @experiment.command("video")
 def experiment_video(
     items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
@@ -259,18 +281,26 @@ def experiment_all(results: ResultsOption = None) -> None:
     experiment_magnets(results=results)
     experiment_words(results=results)
     experiment_exchange(results=results)
+    experiment_information(results=results)
     experiment_ablation(results=results)
     experiment_video(results=results)
     experiment_learning(results=results)
 
 
-def _make(run: Any, configuration: Any, results: Path | None, table: str, model: str | None = None) -> None:
-    """Run an experiment, on one of the models where it is about them, and print one of its tables."""
+def _make(
+    run: Any,
+    configuration: Any,
+    results: Path | None,
+    table: str,
+    model: str | None = None,
+    folders: Mapping[str, str] | None = None,
+) -> None:
+    """Run an experiment, on one of the models (or of other ``folders``) where it is about them, and print a table."""
     from refam_analysis.experiments.provenance import results_of
     from refam_analysis.models.loading import EMBEDDED_MODELS
     from refam_analysis.weights import embedded_folder
 
-    which = {} if model is None else {"folder": embedded_folder(EMBEDDED_MODELS[model])}
+    which = {} if model is None else {"folder": embedded_folder((folders or EMBEDDED_MODELS)[model])}
     result = run(
         configuration, results=results or results_of(model or "embedded"), progress=sys.stderr.isatty(), **which
     )

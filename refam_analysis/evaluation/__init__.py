@@ -1,11 +1,12 @@
 """How good points and masks are: metrics, and the test of grounding on scenes.
 
 The measures (`metrics`), what to measure on (`items`) and its recordings (`recordings`), where a model's points fall
-beside its controls (`grounding`), conditions compared item by item (`comparison`), masks from points (`masks`), a
-segmenter's answers to clicks (`clicks`), colours of drawn pictures (`colour_judge`), and the search for the settings to
-read heatmaps with (`search`). What the sentence alone tells of its target, needs no model (`expressions`). The
-published benchmarks, from their original releases, are in `datasets`; a model is measured on them by the `runner`, and
-what came of it is told by the `report`, beside what others published (`published`).
+beside its controls (`grounding`), what it knows whatever its attention shows (`information`), conditions compared
+item by item (`comparison`), masks from points (`masks`), a segmenter's answers to clicks (`clicks`), colours of drawn
+pictures (`colour_judge`), and the search for the settings to read heatmaps with (`search`). What the sentence alone
+tells of its target, needs no model (`expressions`). The published benchmarks, from their original releases, are in
+`datasets`; a model is measured on them by the `runner`, and what came of it is told by the `report`, beside what
+others published (`published`).
 """
 
 from refam_analysis.evaluation.clicks import click_accuracy, click_summary
@@ -20,6 +21,7 @@ from refam_analysis.evaluation.grounding import (
     hits,
     untrained,
 )
+from refam_analysis.evaluation.information import ESTIMATES, NoNoiseError, denoised, information_maps
 from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, moving_items, scene_items
 from refam_analysis.evaluation.masks import MaskReport, inner_points, mask_accuracy, random_points
 from refam_analysis.evaluation.metrics import (
@@ -46,6 +48,7 @@ from refam_analysis.evaluation.runner import RunConfiguration, RunResults, evalu
 from refam_analysis.evaluation.search import SearchFolderError, SearchResult, SearchSpace, choose_settings
 
 __all__ = [
+    "ESTIMATES",
     "MOVING_SOURCES",
     "SOURCES",
     "ColourJudgement",
@@ -58,6 +61,7 @@ __all__ = [
     "MaskShapeError",
     "MovingReport",
     "NoItemsError",
+    "NoNoiseError",
     "RunConfiguration",
     "RunResults",
     "SearchFolderError",
@@ -69,6 +73,7 @@ __all__ = [
     "click_summary",
     "contour_accuracies",
     "contour_accuracy",
+    "denoised",
     "difference_table",
     "evaluate",
     "expression_readings",
@@ -76,6 +81,7 @@ __all__ = [
     "hard_items",
     "moving_items",
     "hits",
+    "information_maps",
     "inner_points",
     "judge_colour",
     "load_results",

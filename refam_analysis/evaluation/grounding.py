@@ -133,10 +133,10 @@ def grounding_accuracy(
     points: dict[Source, Callable[[], NDArray[np.float64]]] = {
         "model": lambda: ask(model, texts, "model"),
         "untrained": lambda: ask(untrained(model, seed), texts, "untrained"),
-        "other_expression": lambda: ask(model, _exchanged(items, seed), "other expression"),
+        "other_expression": lambda: ask(model, exchanged_expressions(items, seed), "other expression"),
         "random_point": lambda: np.full((len(items), 2), np.nan),
     }
-    return GroundingReport(pd.concat([_outcomes(source, items, points[source]()) for source in sources]), settings)
+    return GroundingReport(pd.concat([outcomes_of(source, items, points[source]()) for source in sources]), settings)
 
 
 def points_of(
@@ -213,8 +213,16 @@ def untrained(model: DiffusionModel, seed: int = 0) -> DiffusionModel:
     return result
 
 
-def _exchanged(items: Sequence[GroundingItem], seed: int) -> list[str]:
-    """For each item the expression of an item of another scene, every expression used once where that is possible."""
+def exchanged_expressions(items: Sequence[GroundingItem], seed: int) -> list[str]:
+    """For each item the expression of an item of another scene, every expression used once where that is possible.
+
+    Args:
+        items: of two scenes or more.
+        seed: of the exchange.
+
+    Raises:
+        ItemsError: there is no other scene.
+    """
     if len({item.scene for item in items}) < 2:
         raise ItemsError(
             "The control with the expression of another scene needs items of two scenes: give more, or "
@@ -228,7 +236,8 @@ def _exchanged(items: Sequence[GroundingItem], seed: int) -> list[str]:
     return exchanged
 
 
-def _outcomes(source: Source, items: Sequence[GroundingItem], points: NDArray[np.float64]) -> pd.DataFrame:
+def outcomes_of(source: Source, items: Sequence[GroundingItem], points: NDArray[np.float64]) -> pd.DataFrame:
+    """A row an item, as in :attr:`GroundingReport.outcomes`; ``points`` is (item, 2), NaN for a random one."""
     places = hits(items, points)
     table = pd.DataFrame({"source": source, "item": range(len(items)), "scene": [item.scene for item in items]})
     table["kind"] = [item.kind for item in items]

@@ -28,7 +28,7 @@ from refam_analysis.experiments.ablation_conditions import ASKINGS, EMBEDDED, FI
 from refam_analysis.experiments.ablation_tables import condition_table, effect_table, moved_points
 from refam_analysis.experiments.magnet_conditions import prompt_of
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import items_in, model_option, style_option
+from refam_analysis.experiments.styles import items_in, model_option, segmenter_sha256, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt
@@ -111,7 +111,7 @@ def run(
     """
     test, folder = test or AblationTest(), folder or embedded_folder("embedded-dit")
     watch = Stopwatch()
-    weights = weights_sha256(folder, also=["refam.json"]) | weights_sha256(embedded_folder("embedded-sam"))
+    weights = weights_sha256(folder, also=["refam.json"]) | segmenter_sha256(EMBEDDED, test.second)
     model = load_model(folder)
     configuration = {
         **dataclasses.asdict(test),

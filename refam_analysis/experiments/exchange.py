@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from refam_analysis.analysis.tables import means_with_intervals
+from refam_analysis.evaluation.information import denoised
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.styles import model_option, style_option
 from refam_analysis.models import load_model
@@ -217,12 +218,8 @@ def measure(
         prompts = [make_prompt(text) if text else EMPTY_PROMPT for text in texts]
         conditioning = model.encode_prompts(prompts)
         for level in levels:
-            inputs = model.forward_inputs(
-                latents, conditioning, noise_level=level, seeds=[seed + number for number in numbers]
-            )
-            output = model.transformer_at(level)(**inputs.kwargs)
-            predicted = model.predicted(output[0] if isinstance(output, tuple) else output, inputs.mixture)
-            picture, _ = model.schedule.split(inputs.mixture, predicted, level)
+            seeds = [seed + number for number in numbers]
+            picture = denoised(model, latents, conditioning, noise_level=level, seeds=seeds)
             # Its error is t times that of the velocity.
             error = ((picture - latents) / level).square().flatten(1).mean(1)
             rows.append(

@@ -19,7 +19,7 @@ RUN = ROOT / "runs" / "embedded"
 """The working folder of the training."""
 WEIGHTS = {
     "embedded": ("embedded-dit", "embedded-sam"),
-    "embedded-rich": ("embedded-rich",),
+    "embedded-rich": ("embedded-rich", "embedded-rich-sam"),
     "embedded-video": ("embedded-video",),
 }
 """What came out of the trainings, by the model's name."""

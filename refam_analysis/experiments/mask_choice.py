@@ -22,7 +22,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sig
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import items_in, model_option, style_option
+from refam_analysis.experiments.styles import items_in, model_option, segmenter_sha256, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -30,7 +30,7 @@ from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.mask_choice import MASK_CHOICES, choose_mask
 from refam_analysis.segmentation.pipeline import default_settings, segment
-from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter, load_segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
 from refam_analysis.weights import embedded_folder
 
@@ -75,7 +75,7 @@ def run(
 
     Args:
         test: None for the one that is reported.
-        folder: of the model; None for the embedded one. The segmenter is the embedded one.
+        folder: of the model; None for the embedded one. The segmenter is the one that ships for the scenes.
         results: the folder of all results.
         progress: show a bar over scenes.
 
@@ -85,10 +85,11 @@ def run(
     """
     test, folder = test or MaskChoiceTest(), folder or embedded_folder("embedded-dit")
     watch = Stopwatch()
-    weights = weights_sha256(folder, also=["refam.json"]) | weights_sha256(embedded_folder("embedded-sam"))
-    model, segmenter = load_model(folder), load_segmenter("embedded")
+    model = load_model(folder)
     settings = default_settings(model)
     style = test.style or model.scene_style
+    name = embedded_segmenter(style)
+    segmenter, weights = load_segmenter(name), weights_sha256(folder, also=["refam.json"]) | segmenter_sha256(name)
     configuration = {**dataclasses.asdict(test), "style": style, "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     splits: dict[Split, int] = {"validation": test.validation, "test": test.test}

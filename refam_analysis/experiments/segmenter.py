@@ -13,6 +13,7 @@ from refam_analysis.evaluation.clicks import click_accuracy, click_summary
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.styles import style_in, style_option
 from refam_analysis.scenes.sampling import Style
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
 from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam, scenes_of_segmenter
 from refam_analysis.weights import embedded_folder
 
@@ -73,7 +74,7 @@ def run(
         "clicks": _joined(measured),
         "summary": _joined({level: click_summary(table) for level, table in measured.items()}),
     }
-    provenance = watch.provenance(test.command, configuration, weights)
+    provenance = watch.provenance(test.command + _option(folder), configuration, weights)
     result = write_result(NAME, tables, provenance, results=results)
     parts.forget()
     return result
@@ -98,6 +99,12 @@ def repeat(result: Result, *, folder: Path | None = None, first: int, number: in
         style=style_in(about),
     )  # fmt: skip
     return table.assign(occlusion=occlusion)
+
+
+def _option(folder: Path) -> str:
+    """What the command says where another of the segmenters that ship was measured than the first."""
+    names = {place: name for name, place in EMBEDDED_SEGMENTERS.items() if name != "embedded"}
+    return f" --segmenter {names[folder.name]}" if folder.name in names else ""
 
 
 def _joined(tables: dict[float, pd.DataFrame]) -> pd.DataFrame:

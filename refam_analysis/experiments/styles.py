@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from refam_analysis.evaluation.items import GroundingItem, hard_items, moving_items
+from refam_analysis.experiments.provenance import weights_sha256
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes import ExpressionKind
 from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
+from refam_analysis.weights import embedded_folder
 
 
 def style_option(style: Style | None) -> str:
@@ -33,6 +36,19 @@ def model_option(folder: Path) -> str:
     ('', ' --model embedded-rich')
     """
     return "" if folder.name == "embedded-dit" else f" --model {folder.name}"
+
+
+def segmenter_sha256(*names: str) -> dict[str, str]:
+    """The sha256 of the weights of those segmenters that ship, as a result notes them.
+
+    Args:
+        names: as ``load_segmenter`` takes them; those that do not ship are left out.
+
+    >>> list(segmenter_sha256("embedded", "mobile-sam"))
+    ['embedded-sam/model.safetensors']
+    """
+    folders = [embedded_folder(EMBEDDED_SEGMENTERS[name]) for name in names if name in EMBEDDED_SEGMENTERS]
+    return {file: digest for folder in folders for file, digest in weights_sha256(folder).items()}
 
 
 def style_in(configuration: Mapping[str, Any]) -> Style:

@@ -74,8 +74,8 @@ def segment(
         expression: what to look for, such as "the red circle on the left".
         magnets: appended to the expression and never read; ``()`` for none. Colours that the expression names are left
             out of them.
-        segmenter: what ``load_segmenter`` takes, computed where the model is, but "embedded" on the CPU. To load one
-            once for many calls, give the loaded one, which stays where it is.
+        segmenter: what ``load_segmenter`` takes, computed where the model is, but those that ship on the CPU. To load
+            one once for many calls, give the loaded one, which stays where it is.
         settings: how the heatmap is read; None for what the model brings, or else the documented defaults.
         gas: what is done to global attention sinks: "none", "suppress" or "redirect", see
             :func:`~refam_analysis.segmentation.gas.handle_sinks`; None for what the settings say.

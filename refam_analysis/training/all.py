@@ -13,7 +13,7 @@ stage                  what it does                                 plain   rich
 autoencoder            pictures to latents and back                     10     30
 transformer, 64 px     draws the scenes, then the longer part           60    180
 transformer, 96 px     the same schedule to its end                     60     45
-segmenter              masks from clicks                                45     75
+segmenter              masks from clicks                                45     45
 =====================  ===========================================  ======  =====
 
 With ``--taught`` the rich transformer is grown from one of six blocks that an easy lesson is given first, see `data`
@@ -37,12 +37,15 @@ from typing import Annotated, Any
 
 import typer
 
+from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS, embedded_segmenter
 from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam
 from refam_analysis.training import autoencoder, dit, sam, video, video_autoencoder
 from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.export import export
 from refam_analysis.training.text import load_tokenizers
+from refam_analysis.weights import embedded_folder
 
 SHIPPED = "shipped"
 """Folder, in the working folder, of what is finished."""
@@ -69,6 +72,7 @@ class Plan:
         batch: samples a step of the transformers.
         peak: learning rate of the image transformers.
         sam_steps: of the segmenter.
+        sam_start: that it begins with, one of those that ship; None for weights drawn anew.
         video_autoencoder_steps: of the autoencoder of clips.
         clips: that the video model is trained on: first frames alone, and whole ones.
         video_steps: of its transformer's schedule on first frames alone, and in all. Where words are is learnt from
@@ -87,6 +91,7 @@ class Plan:
     batch: int = 64
     peak: float = 1e-3
     sam_steps: int = 8000
+    sam_start: str | None = None
     video_autoencoder_steps: int = 4000
     clips: tuple[int, int] = (40_000, 16_000)
     video_steps: tuple[int, int] = (8000, 18_000)
@@ -95,13 +100,16 @@ class Plan:
 
 PLANS: dict[Style, Plan] = {
     "plain": Plan(),
-    "rich": Plan(configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=12_000),
-}
+    "rich": Plan(
+        configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=5000,
+        sam_start="embedded",
+    ),
+}  # fmt: skip
 TAUGHT = Plan(
     configuration="tall", autoencoder_steps=5000, easy_steps=8000, scenes=(48_000, 16_000), lesson="rich-complete",
-    dit_steps=(6000, 6000), peak=1.5e-3, sam_steps=12_000,
+    dit_steps=(6000, 6000), peak=1.5e-3, sam_steps=5000, sam_start="embedded",
 )  # fmt: skip
-"""Of rich scenes in two lessons. Its model reads more than that of ``PLANS["rich"]``, and points worse."""
+"""Of rich scenes in two lessons; what the first one teaches is in the book (chapter 5)."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ def image_stages(
         *([_easy_stage(out, style, plan, seed, fast)] if taught else []),
         Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
         *([finishing] if whole > first else []),
-        Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan.sam_steps, seed)),
+        Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan, seed)),
     ]
 
 
@@ -229,12 +237,18 @@ def video_stages(
     ]  # fmt: skip
 
 
-def _train_segmenter(out: Path, style: Style, steps: int, seed: int, minutes: float) -> None:
-    append_command(out, "sam", minutes=minutes, steps=steps, seed=seed,
-                   **({"scenes_style": style} if style != "plain" else {}))  # fmt: skip
+def _train_segmenter(out: Path, style: Style, plan: Plan, seed: int, minutes: float) -> None:
+    begin = None if plan.sam_start is None else EMBEDDED_SEGMENTERS[plan.sam_start]
+    append_command(out, "sam", minutes=minutes, steps=plan.sam_steps, seed=seed,
+                   **({"scenes_style": style} if style != "plain" else {}),
+                   **({"start": f"refam_analysis/weights/data/{begin}"} if begin else {}))  # fmt: skip
     config = SamConfig()
-    model = sam.train(out, minutes=minutes, steps=steps, batch=16, seed=seed, config=config, style=style)
-    save_embedded_sam(model, config, out / SHIPPED / "embedded-sam", scenes=style)
+    model = sam.train(
+        out, minutes=minutes, steps=plan.sam_steps, batch=16, seed=seed, config=config, style=style,
+        start=None if begin is None else embedded_folder(begin),
+    )  # fmt: skip
+    folder = out / SHIPPED / EMBEDDED_SEGMENTERS[embedded_segmenter(style)]
+    save_embedded_sam(model, config, folder, scenes=style)
 
 
 def run_stages(out: Path, stages: list[Stage], *, minutes: float) -> bool:
@@ -315,7 +329,7 @@ def train_all(
         folder = out / SHIPPED / "embedded-video"
         video.export_video(out, folder, configuration="small", size=plan.sizes[0], frames=plan.frames)
     else:
-        folder = out / SHIPPED / "embedded-dit"
+        folder = out / SHIPPED / EMBEDDED_MODELS["embedded" if style == "plain" else f"embedded-{style}"]
         export(out, folder, configuration=plan.configuration)
     print(f"{folder} is written: see the head of refam_analysis/training/all.py for how it is shipped.")
     return True

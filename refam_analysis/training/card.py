@@ -27,6 +27,7 @@ from refam_analysis.experiments.settings import NAME as SETTINGS
 from refam_analysis.experiments.styles import style_in
 from refam_analysis.experiments.video import NAME as VIDEO
 from refam_analysis.models.loading import EMBEDDED_MODELS
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
 from refam_analysis.training import card_texts as texts
 from refam_analysis.training import video
 from refam_analysis.training.assembly import IMAGE_SIZE
@@ -34,7 +35,7 @@ from refam_analysis.training.dit import CONFIGURATIONS
 
 _USED = {
     "embedded": (SETTINGS, GROUNDING, LEARNING, GENERATION, SEGMENTER),
-    "embedded-rich": (SETTINGS, GROUNDING, LEARNING, GENERATION),
+    "embedded-rich": (SETTINGS, GROUNDING, LEARNING, GENERATION, SEGMENTER),
     "embedded-video": (SETTINGS, GROUNDING, LEARNING, GENERATION, MOTION, VIDEO),
 }
 """The results that a model's card reads."""
@@ -111,13 +112,14 @@ def video_card(results: Mapping[str, Result], defaults: Mapping[str, Any]) -> st
 
 
 def segmenter_card(results: Mapping[str, Result]) -> str:
-    """The card of embedded-sam.
+    """The card of embedded-sam, or of embedded-rich-sam, by the scenes of the results.
 
     Args:
         results: by name: segmenter, learning.
     """
     segmenter = results[SEGMENTER]
     configuration = segmenter.provenance.configuration
+    style = style_in(configuration)
     text = (
         f"One click into every object of {configuration['scenes']} held-out test scenes, for each of two shares of "
         "objects that may be hidden in part. IoU of the candidate with the highest predicted IoU, with 95 % bootstrap "
@@ -128,7 +130,8 @@ def segmenter_card(results: Mapping[str, Result]) -> str:
     return _card(
         "segment-anything",
         [
-            texts.SAM_INTRODUCTION.format(**texts.SAM_DATA[style_in(configuration)]),
+            texts.SAM_INTRODUCTION[style],
+            texts.SAM_DRAWN.format(**texts.SAM_DATA[style]),
             "## Training",
             texts.SAM_TRAINING,
             _training(results[LEARNING], {"sam": "Segmenter"}),
@@ -317,7 +320,7 @@ def main(
         else:
             cards[folder] = transformer_card(loaded, model)
         if SEGMENTER in loaded:
-            cards["embedded-sam"] = segmenter_card(loaded)
+            cards[EMBEDDED_SEGMENTERS[model]] = segmenter_card(loaded)
     for folder, card in cards.items():
         (weights / folder / "README.md").write_text(card, encoding="utf-8")
         print(weights / folder / "README.md")

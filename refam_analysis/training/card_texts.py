@@ -98,12 +98,23 @@ latent ones; what its attention does need not hold for a large model. Points wer
 heatmaps, chosen on validation clips by sentences that do not speak of motion; other ways give other numbers.
 """
 
-SAM_INTRODUCTION = """
+SAM_INTRODUCTION: dict[Style, str] = {
+    "plain": """
 # The embedded segmenter
 
 A small SAM: segment-anything's own `Sam` class, trained from scratch on scenes of coloured shapes, for use through
 segment-anything's own `SamPredictor`. `refam_analysis.segmentation.load_segmenter("embedded")` loads it.
+""",
+    "rich": """
+# The embedded segmenter of rich scenes
 
+A small SAM: segment-anything's own `Sam` class, begun with the weights of the other segmenter of this package and
+trained on shaded, textured scenes, for use through segment-anything's own `SamPredictor`.
+`refam_analysis.segmentation.load_segmenter("embedded-rich")` loads it.
+""",
+}
+
+SAM_DRAWN = """
 ## Data
 
 The {scenes} of this repository (`refam_analysis.scenes`), drawn by a seeded program: {objects} objects,

@@ -1,9 +1,9 @@
 """A deeper transformer that begins as the same function: blocks that add nothing yet, between those of a shallow one.
 
 In half an hour on two cores, twelve blocks that were trained from the beginning learnt little but colours from
-captions of rich scenes; six, a little narrower, learnt places and shapes too. So a deep model can be grown from a
-shallow one: blocks that were trained are stacked (Gong et al. 2019, "Efficient training of BERT by progressively
-stacking"), and what is added begins as the identity (Chen et al. 2016, "Net2Net").
+captions of rich scenes; six, a little narrower, learnt places and sizes too (chapter 5 of the book). So a deep model
+can be grown from a shallow one: blocks that were trained are stacked (Gong et al. 2019, "Efficient training of BERT by
+progressively stacking"), and what is added begins as the identity (Chen et al. 2016, "Net2Net").
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from refam_analysis.evaluation.clicks import (
 )
 from refam_analysis.scenes import SceneOptions, Scenes
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embedded_sam, small_sam
+from refam_analysis.segmentation.segmenters.embedded import SamConfig, load_embedded_sam, save_embedded_sam, small_sam
 from refam_analysis.training.checkpoints import (
     append_command,
     append_log,
@@ -71,10 +71,12 @@ def train(
     seed: int,
     config: SamConfig,
     style: Style = "plain",
+    start: Path | None = None,
 ) -> Sam:
     """Train, or go on training, until ``steps`` or ``minutes`` are over; returns the average of the weights."""
     torch.manual_seed(seed)
-    model = small_sam(config).train()
+    model = small_sam(config) if start is None else load_embedded_sam(start)
+    model.train()
     average = small_sam(config)
     average.load_state_dict(model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
@@ -123,12 +125,15 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of weights and clicks.")] = 0,
     export: Annotated[Path | None, typer.Option(help="Where to write the half-precision folder.")] = None,
     scenes_style: Annotated[Style, typer.Option(help="plain or rich.")] = "plain",
+    start: Annotated[Path | None, typer.Option(help="Folder of a segmenter whose weights to begin with.")] = None,
 ) -> None:
     """Train the embedded segmenter, or go on training it, and measure it on held-out scenes."""
     append_command(out, "sam", minutes=minutes, steps=steps, batch=batch, seed=seed,
-                   **({"scenes_style": scenes_style} if scenes_style != "plain" else {}))  # fmt: skip
+                   **({"scenes_style": scenes_style} if scenes_style != "plain" else {}),
+                   **({"start": start} if start else {}))  # fmt: skip
     config = SamConfig()
-    model = train(out, minutes=minutes, steps=steps, batch=batch, seed=seed, config=config, style=scenes_style)
+    model = train(out, minutes=minutes, steps=steps, batch=batch, seed=seed, config=config, style=scenes_style,
+                  start=start)  # fmt: skip
     for occlusion in (0.0, 0.5):
         table = click_summary(click_accuracy(model, occlusion=occlusion, style=scenes_style)).set_index("group")
         append_log(out, {"model": "sam", "occlusion": occlusion, "iou": table["iou"].round(4).to_dict()})

@@ -65,7 +65,7 @@ def embedded_folder(name: str) -> Path:
     """The folder of one set of embedded weights.
 
     Args:
-        name: "embedded-dit", "embedded-rich", "embedded-video", "embedded-sam" or "shape-judge".
+        name: "embedded-dit", "embedded-rich", "embedded-video", "embedded-sam", "embedded-rich-sam" or "shape-judge".
 
     Returns:
         The folder, which is there.

@@ -10,16 +10,18 @@ import pandas as pd
 import pytest
 
 from refam_analysis.evaluation.clicks import click_summary
-from refam_analysis.evaluation.grounding import GroundingReport, grounding_accuracy
+from refam_analysis.evaluation.grounding import GroundingReport, exchanged_expressions, grounding_accuracy
 from refam_analysis.evaluation.items import hard_items
 from refam_analysis.evaluation.refinement import score_settings
-from refam_analysis.experiments import generation, grounding, learning, segmenter
+from refam_analysis.experiments import exchange, generation, grounding, information, learning, segmenter
 from refam_analysis.experiments.bundle import bundles
 from refam_analysis.experiments.claims import ledger
 from refam_analysis.experiments.claims.rules import CRITERIA
-from refam_analysis.experiments.provenance import RESULTS, Result, load_result
+from refam_analysis.experiments.provenance import RESULTS, Result, load_result, results_of
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
+from refam_analysis.weights import embedded_folder
 
 HALF_A_CELL = 4.0
 """Pixels that a point may move by where another processor rounds another way: less than to the next patch."""
@@ -104,9 +106,10 @@ def test_pictures_drawn_again_are_judged_alike(model: DiffusionModel) -> None:
     pd.testing.assert_frame_equal(result["summary"], generation.summary(result["pictures"]))
 
 
-def test_clicks_are_answered_alike() -> None:
-    result = committed("segmenter")
-    again = segmenter.repeat(result, first=100, number=5)
+@pytest.mark.parametrize("name", EMBEDDED_SEGMENTERS)
+def test_clicks_are_answered_alike(name: str) -> None:
+    result = load_result("segmenter", results=results_of(name))
+    again = segmenter.repeat(result, folder=embedded_folder(EMBEDDED_SEGMENTERS[name]), first=100, number=5)
     clicks, summary = result["clicks"], result["summary"]
     in_sight = clicks["occlusion"] == result.provenance.configuration["occlusions"][0]
     rows = clicks[in_sight & clicks["scene"].between(100, 104)].reset_index(drop=True)
@@ -114,6 +117,39 @@ def test_clicks_are_answered_alike() -> None:
     for level, table in clicks.groupby("occlusion"):
         kept = summary[summary["occlusion"] == level].drop(columns="occlusion").reset_index(drop=True)
         pd.testing.assert_frame_equal(kept, click_summary(table))
+
+
+def test_losses_of_exchanged_captions_are_measured_alike(model: DiffusionModel) -> None:
+    result = committed("exchange")
+    about = result.provenance.configuration
+    scenes = exchange.exchange_scenes(6)[4:]
+    again = exchange.measure(model, scenes, about["noise_levels"], first=4, seed=about["seed"])
+    both = [table.sort_values(["scene", "noise_level", "exchange"]) for table in (again, result["losses"])]
+    rows = both[1].query("scene in (4, 5)")
+    assert both[0]["caption"].tolist() == rows["caption"].tolist()
+    np.testing.assert_allclose(both[0]["loss"], rows["loss"], rtol=5e-3)
+    pd.testing.assert_frame_equal(result["summary"], exchange.summary(result["losses"], seed=about["seed"]))
+
+
+def test_what_the_model_knows_is_measured_alike(model: DiffusionModel) -> None:
+    result = committed("information")
+    about = result.provenance.configuration
+    names = [field.name for field in dataclasses.fields(information.InformationTest)]
+    test = information.InformationTest(**{name: about[name] for name in names})
+    items = hard_items("test", test.items)
+    others, some = exchanged_expressions(items, test.seed), slice(40, 43)
+    settings = HeatmapSettings.from_dict(about["settings"])
+    again = information.measure(model, items[some], others[some], settings, test, first=40)
+    keys = ["reading", "source", "item"]
+    rows = result["outcomes"].query("40 <= item < 43").sort_values(keys)
+    again = again.sort_values(keys)
+    assert again["expression"].tolist() == rows["expression"].tolist()
+    moved = np.abs(again[["x", "y"]].to_numpy() - rows[["x", "y"]].to_numpy()).max(axis=1)
+    # A maximum may tip to another patch where two are equal to the last digit; of fifteen points two may.
+    assert (moved < HALF_A_CELL).sum() >= 13
+    pd.testing.assert_frame_equal(
+        result["summary"], information.summary(result["outcomes"], settings, seed=test.seed), check_dtype=False
+    )
 
 
 def test_scenes_of_the_ledger_measure_alike(model: DiffusionModel) -> None:

@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny, FluxTransformer2DModel
 from typer.testing import CliRunner
 
 from refam_analysis.models import load_model
-from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
+from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam, scenes_of_segmenter
 from refam_analysis.training.all import (
     EASY,
     PLANS,
@@ -80,14 +80,20 @@ def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -
 
 
 def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
-    plan = replace(TINY, configuration="tall", easy_steps=1, lesson="rich-complete")
+    plan = replace(TINY, configuration="tall", easy_steps=1, lesson="rich-complete", sam_start="embedded")
     assert train_all("rich", minutes=30, plan=plan, out=run_folder)
     assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"] and commands(run_folder / EASY) == ["dit"]
     shallow, deep = (
-        load_model(folder) for folder in (run_folder / EASY / "model", run_folder / SHIPPED / "embedded-dit")
+        load_model(folder) for folder in (run_folder / EASY / "model", run_folder / SHIPPED / "embedded-rich")
     )
     assert (len(shallow.transformer.transformer_blocks), len(deep.transformer.transformer_blocks)) == (2, 4)
     assert shallow.scene_style == deep.scene_style == "rich"
+    begun, plain = (
+        load_embedded_sam(folder).state_dict() for folder in (run_folder / SHIPPED / "embedded-rich-sam", None)
+    )
+    for name, value in begun.items():
+        torch.testing.assert_close(value, plain[name], atol=0.01, rtol=1e-2)
+    assert scenes_of_segmenter(run_folder / SHIPPED / "embedded-rich-sam") == "rich"
     # A copy keeps the inner weights of its block, up to two steps and half precision; its outputs began at zero.
     (block, copy), origin = deep.transformer.transformer_blocks[:2], shallow.transformer.transformer_blocks[0]
     torch.testing.assert_close(block.attn.to_q.weight, origin.attn.to_q.weight, atol=0.02, rtol=0)

@@ -107,7 +107,8 @@ def test_cards_of_rich_models_tell_of_rich_scenes(results: dict[str, Result]) ->
                                  curves=results["learning"]["curves"])  # fmt: skip
     words = " ".join(transformer_card(results).split())
     assert "12 shapes, 2 sizes and 4 materials" in words and "It has twelve blocks" in words
-    assert "two to six objects" in segmenter_card(results)
+    card = segmenter_card(results)
+    assert "two to six objects" in card and 'load_segmenter("embedded-rich")' in card and "from scratch" not in card
 
 
 def test_the_card_of_a_grown_model_tells_what_it_was_grown_from(results: dict[str, Result]) -> None:

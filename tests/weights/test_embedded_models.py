@@ -13,8 +13,10 @@ from safetensors import safe_open
 import refam_analysis as ra
 from refam_analysis.experiments.provenance import SHIPPED_WEIGHTS
 from refam_analysis.segmentation import load_segmenter
+from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS, embedded_segmenter
+from refam_analysis.segmentation.segmenters.embedded import scenes_of_segmenter
 
-FOLDERS = ("embedded-dit", "embedded-sam", "shape-judge")
+FOLDERS = tuple(sorted(path.name for path in SHIPPED_WEIGHTS.iterdir() if path.is_dir()))
 SAFETENSORS = sorted(SHIPPED_WEIGHTS.rglob("*.safetensors"))
 LEAST_BLOCKS = 6
 LEAST_GRID = 12
@@ -76,9 +78,10 @@ def test_any_english_text_can_be_asked() -> None:
     assert all("unk" not in token.text for token in tokens)
 
 
-def test_the_embedded_segmenter_answers() -> None:
-    shipped("embedded-sam")
-    segmenter = load_segmenter("embedded")
+@pytest.mark.parametrize("name", EMBEDDED_SEGMENTERS)
+def test_embedded_segmenters_answer(name: str) -> None:
+    shipped(EMBEDDED_SEGMENTERS[name])
+    segmenter = load_segmenter(name)
     segmenter.set_image(np.zeros((96, 96, 3), np.uint8))
     masks, scores = segmenter.predict([(20, 30)])
     assert masks.shape == (1, 3, 96, 96) and scores.shape == (1, 3)
@@ -93,7 +96,13 @@ def test_weights_are_half_precision(path: Path) -> None:
 
 def test_weights_are_small() -> None:
     assert sum(path.stat().st_size for path in SAFETENSORS) < 40e6
-    assert sum(path.stat().st_size for path in (SHIPPED_WEIGHTS / "embedded-sam").rglob("*.safetensors")) < 8e6
+    for folder in EMBEDDED_SEGMENTERS.values():
+        assert sum(path.stat().st_size for path in (SHIPPED_WEIGHTS / folder).rglob("*.safetensors")) < 8e6
+
+
+def test_a_segmenter_knows_the_scenes_that_it_ships_for() -> None:
+    for style in ("plain", "rich"):
+        assert scenes_of_segmenter(shipped(EMBEDDED_SEGMENTERS[embedded_segmenter(style)])) == style
 
 
 @pytest.mark.parametrize("name", FOLDERS)

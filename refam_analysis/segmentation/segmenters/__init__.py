@@ -1,6 +1,6 @@
 """Segmenters: models that turn a point in an image into masks.
 
-What they all offer (`base`), the small one that ships (`embedded`), how any segment-anything model is prompted (`sam`)
+What they all offer (`base`), the small ones that ship (`embedded`), how any segment-anything model is prompted (`sam`)
 and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit`), and SAM 2 (`sam2`), which lies in
 repositories (`repositories`).
 :func:`load_segmenter` finds one by name.
@@ -12,22 +12,26 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import NoImageError, Segmenter, SegmenterInputError
 from refam_analysis.segmentation.segmenters.repositories import is_hub_id, model_type
-from refam_analysis.weights import WEIGHTS, WeightsFile, fetch, find_weights
+from refam_analysis.weights import WEIGHTS, WeightsFile, embedded_folder, fetch, find_weights
 
 if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
     from refam_analysis.models.base import DiffusionModel
+    from refam_analysis.scenes.sampling import Style
 
     Device = str | torch.device | None
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+EMBEDDED_SEGMENTERS = MappingProxyType({"embedded": "embedded-sam", "embedded-rich": "embedded-rich-sam"})
+"""Names of the segmenters that ship, and the folders of their weights; see :func:`embedded_segmenter`."""
 _SAM2_DEFAULT = "sam2.1-hiera-tiny"
 
 
@@ -50,8 +54,9 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
     Args:
         source: one of
 
-            - a name of :data:`SEGMENTERS`: "embedded" ships with the package; the weights of the others are fetched
-              once, with a progress bar, and checked each time (:func:`refam_analysis.weights.fetch`);
+            - a name of :data:`SEGMENTERS`: "embedded", for plain scenes, and "embedded-rich", for rich ones, ship with
+              the package; the weights of the others are fetched once, with a progress bar, and checked each time
+              (:func:`refam_analysis.weights.fetch`);
             - a checkpoint file of segment-anything (ViT-B, ViT-L, ViT-H) or of MobileSAM;
             - a folder that ``python -m refam_analysis.training.sam`` wrote, or one with a SAM 2 as transformers
               saves it;
@@ -93,17 +98,30 @@ def device_beside(model: DiffusionModel, source: object) -> torch.device | None:
         source: as for :func:`load_segmenter`.
 
     Returns:
-        The model's device; None for the embedded segmenter, which is computed on the CPU, as in the book, and for a
-        loaded one, which stays where it is.
+        The model's device; None for the segmenters that ship, which are computed on the CPU, as in the book, and for
+        a loaded one, which stays where it is.
 
     >>> import refam_analysis as ra
     >>> device_beside(ra.load_model("embedded"), "mobile-sam")
     device(type='cpu')
     """
-    return model.device if isinstance(source, str | Path) and source != "embedded" else None
+    return model.device if isinstance(source, str | Path) and source not in EMBEDDED_SEGMENTERS else None
 
 
-def _small_sam(device: Device, folder: Path | None = None) -> Segmenter:
+def embedded_segmenter(style: Style) -> str:
+    """The name of the segmenter that ships for scenes of a style.
+
+    >>> embedded_segmenter("plain"), embedded_segmenter("rich")
+    ('embedded', 'embedded-rich')
+    """
+    return "embedded" if style == "plain" else f"embedded-{style}"
+
+
+def _shipped(name: str, device: Device) -> Segmenter:
+    return _small_sam(device, embedded_folder(EMBEDDED_SEGMENTERS[name]))
+
+
+def _small_sam(device: Device, folder: Path) -> Segmenter:
     from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam
 
     return _prompted(load_embedded_sam(folder), device)
@@ -135,18 +153,20 @@ def _fetched(name: str, device: Device) -> Segmenter:
 
 
 SEGMENTERS: dict[str, Callable[[Device], Segmenter]] = {
-    "embedded": _small_sam,
+    **{name: partial(_shipped, name) for name in EMBEDDED_SEGMENTERS},
     **{name: partial(_fetched, name) for name in WEIGHTS},
     "sam2": partial(_fetched, _SAM2_DEFAULT),
 }
 """What makes each named segmenter on a device. Their libraries are imported only when one is asked for."""
 
 __all__ = [
+    "EMBEDDED_SEGMENTERS",
     "SEGMENTERS",
     "NoImageError",
     "Segmenter",
     "SegmenterInputError",
     "UnknownSegmenterError",
     "device_beside",
+    "embedded_segmenter",
     "load_segmenter",
 ]
