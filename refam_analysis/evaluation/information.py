@@ -2,8 +2,9 @@
 
 A denoiser that is told the sentence errs less where the sentence speaks of the picture. Patch by patch, this is an
 estimate of the mutual information of picture and sentence (Kong et al. 2024, "Interpretable Diffusion via Information
-Decomposition", eq. 5 and 6). It needs no attention, and so it says what a map of the attention could show at best, of
-this model: where its errors do not know the object, no reading of its heads is to be blamed.
+Decomposition": its estimates i-s and i-o). It needs no attention, so it is a second witness of what a model knows. It
+is no ceiling: errors are noisy, most of all on textures, and a map of the attention may have its maximum on an object
+more often.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a model knows of where a sentence's object is, beside what its attention shows, on the items of the grounding.
 
 The points are the maxima of :func:`refam_analysis.evaluation.information_maps`, which ask the model's errors and no
-attention. Where they lie on the target and those of the attention do not, the attention hides what the model knows;
-where they do not either, the model does not know it. Nothing is chosen here.
+attention. Where they lie on the target more often than those of the attention, the attention hides what the model
+knows; where they do so no more often than with another scene's expression, the errors tell nothing. Nothing is chosen
+here.
 """
 
 from __future__ import annotations
