@@ -11,14 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
 from refam_analysis.analysis.tables import means_with_intervals
 from refam_analysis.evaluation.information import denoised
@@ -106,12 +104,12 @@ def run(
     style = test.style or model.scene_style
     configuration = {**dataclasses.asdict(test), "style": style}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
-    scenes, measured = exchange_scenes(test.scenes, style=style), []
-    for first in tqdm(range(0, test.scenes, test.batch_size), desc="scenes", unit="batch", disable=not progress):
-        some = scenes[first : first + test.batch_size]
-        make = partial(measure, model, some, test.noise_levels, first=first, seed=test.seed)
-        measured.append(parts.keep(f"{first:06d}", make))
-    losses = pd.concat(measured, ignore_index=True)
+    scenes = exchange_scenes(test.scenes, style=style)
+
+    def make(part: slice) -> pd.DataFrame:
+        return measure(model, scenes[part], test.noise_levels, first=part.start, seed=test.seed)
+
+    losses = parts.batches(test.scenes, test.batch_size, make, unit="scenes", progress=progress)
     tables = {"losses": losses, "summary": summary(losses, seed=test.seed)}
     provenance = watch.provenance(test.command + model_option(folder), configuration, weights)
     result = write_result(NAME, tables, provenance, results=results)

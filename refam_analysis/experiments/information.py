@@ -11,13 +11,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from refam_analysis.evaluation.comparison import paired_accuracy
 from refam_analysis.evaluation.grounding import GroundingReport, Source, exchanged_expressions, outcomes_of, points_of
@@ -88,12 +86,12 @@ def run(
     configuration = {**dataclasses.asdict(test), "style": style, "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     items = hard_items_for(model, "test", test.items, style=style)
-    others, measured = exchanged_expressions(items, test.seed), []
-    for first in tqdm(range(0, test.items, test.batch_size), desc="items", unit="batch", disable=not progress):
-        part = slice(first, first + test.batch_size)
-        make = partial(measure, model, items[part], others[part], settings, test, first=first)
-        measured.append(parts.keep(f"{first:06d}", make))
-    outcomes = pd.concat(measured, ignore_index=True)
+    others = exchanged_expressions(items, test.seed)
+
+    def make(part: slice) -> pd.DataFrame:
+        return measure(model, items[part], others[part], settings, test, first=part.start)
+
+    outcomes = parts.batches(test.items, test.batch_size, make, unit="items", progress=progress)
     # A part whose scenes have fewer objects lacks the columns of the others.
     outcomes = outcomes.fillna({name: 0.0 for name in outcomes if str(name).startswith("distractor_")})
     tables = {"outcomes": outcomes, "summary": summary(outcomes, settings, seed=test.seed)}

@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from refam_analysis.errors import RefamError
 from refam_analysis.files import (
@@ -260,6 +262,23 @@ class Parts:
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The part with this name: read if it is finished and whole, otherwise made and written, all or nothing."""
         return kept_table(self.folder / f"{name}.parquet", make)
+
+    def batches(
+        self, number: int, size: int, make: Callable[[slice], pd.DataFrame], *, unit: str, progress: bool = False
+    ) -> pd.DataFrame:
+        """The parts of some things, batch by batch, as one table.
+
+        Args:
+            number: of things.
+            size: of a batch; the last one may be smaller.
+            make: the rows of those in a slice.
+            unit: what the things are called beside the bar.
+            progress: show it.
+        """
+        found = []
+        for first in tqdm(range(0, number, size), desc=unit, unit="batch", disable=not progress):
+            found.append(self.keep(f"{first:06d}", partial(make, slice(first, first + size))))
+        return pd.concat(found, ignore_index=True)
 
     def forget(self) -> None:
         """Delete the parts: the result is written."""

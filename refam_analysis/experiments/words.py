@@ -10,14 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from refam_analysis.analysis.paired import two_sided_p
 from refam_analysis.analysis.statistics import bootstrap_interval
@@ -128,12 +126,11 @@ def run(
     }
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     items = word_items(test.items, style=style)
-    measured = []
-    for first in tqdm(range(0, test.items, test.batch_size), desc="items", unit="batch", disable=not progress):
-        some = items[first : first + test.batch_size]
-        make = partial(measure, model, some, settings, first=first, seed=test.seed)
-        measured.append(parts.keep(f"{first:06d}", make))
-    outcomes = pd.concat(measured, ignore_index=True)
+
+    def make(part: slice) -> pd.DataFrame:
+        return measure(model, items[part], settings, first=part.start, seed=test.seed)
+
+    outcomes = parts.batches(test.items, test.batch_size, make, unit="items", progress=progress)
     tables = {"outcomes": outcomes, "summary": summary(outcomes, seed=test.seed)}
     result = write_result(
         NAME, tables, watch.provenance(test.command + model_option(folder), configuration, weights), results=results

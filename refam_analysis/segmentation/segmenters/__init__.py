@@ -105,7 +105,16 @@ def device_beside(model: DiffusionModel, source: object) -> torch.device | None:
     >>> device_beside(ra.load_model("embedded"), "mobile-sam")
     device(type='cpu')
     """
-    return model.device if isinstance(source, str | Path) and source not in EMBEDDED_SEGMENTERS else None
+    return model.device if isinstance(source, str | Path) and not ships(source) else None
+
+
+def ships(source: object) -> bool:
+    """Whether this names one of the segmenters that ship.
+
+    >>> ships("embedded-rich"), ships("mobile-sam")
+    (True, False)
+    """
+    return isinstance(source, str) and source in EMBEDDED_SEGMENTERS
 
 
 def embedded_segmenter(style: Style) -> str:
@@ -169,4 +178,5 @@ __all__ = [
     "device_beside",
     "embedded_segmenter",
     "load_segmenter",
+    "ships",
 ]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam_analysis.errors import RefamError
-from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS, Segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter, ships
 from refam_analysis.segmentation.segmenters.repositories import is_hub_id, model_type
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ def load_propagator(
     if source == "reprompting":
         from refam_analysis.segmentation.video.reprompting import Reprompting
 
-        ships = isinstance(segmenter, str) and segmenter in EMBEDDED_SEGMENTERS
-        return Reprompting(load_segmenter(segmenter, device=None if ships else device), ask=ask)
+        return Reprompting(load_segmenter(segmenter, device=None if ships(segmenter) else device), ask=ask)
     if isinstance(source, (str, Path)) and _is_sam2_video(source):
         from refam_analysis.segmentation.video.sam2 import load_sam2_video
 
