@@ -19,6 +19,7 @@ from refam_analysis.cli.options import (
     ModelOption,
     OutputError,
     SeedOption,
+    SegmenterOption,
     SizeOption,
     progress,
 )
@@ -91,7 +92,7 @@ def demo(
     scene: Annotated[int, typer.Option(help="Which scene of the test split.", min=0, max=9999)] = 0,
     model: ModelOption = "embedded",
     magnets: MagnetsOption = MAGNETS,
-    segmenter: Annotated[str, typer.Option(help='"embedded", or the folder of a small Sam.')] = "embedded",
+    segmenter: SegmenterOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Draw a scene, find one of its objects by a sentence, and write the figure of the whole path."""

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from refam_analysis.cli.heatmap_options import MaskChoiceOption
-from refam_analysis.cli.options import MAGNETS, GasOption, MagnetsOption, ModelOption, SeedOption, written_output
-from refam_analysis.cli.segmenting import SegmenterOption
+from refam_analysis.cli.options import (
+    MAGNETS,
+    GasOption,
+    MagnetsOption,
+    ModelOption,
+    SeedOption,
+    SegmenterOption,
+    written_output,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +30,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run in it goes on.")],
     root: Annotated[str | None, typer.Option(help="Folder of the data set's release, or an address.")] = None,
     model: ModelOption = "embedded",
-    segmenter: SegmenterOption = "embedded",
+    segmenter: SegmenterOption = None,
     propagation: Annotated[
         str, typer.Option(help='How clips are followed: "reprompting", or a SAM 2 video model.')
     ] = "reprompting",

@@ -58,6 +58,13 @@ ExpressionOption = Annotated[str, typer.Option(help='What to look for, such as "
 ModelOption = Annotated[
     str, typer.Option(help='"embedded", a name on the model hub, or a folder.', envvar="REFAM_MODEL")
 ]
+SegmenterOption = Annotated[
+    str | None,
+    typer.Option(
+        help='"embedded", "embedded-rich", a name of `refam weights list`, a checkpoint, a folder or a hub id; by '
+        "default the one that ships for the scenes that the model knows."
+    ),
+]
 MagnetsOption = Annotated[str, typer.Option(help='Words appended to the expression, between spaces; "" for none.')]
 StyleOption = Annotated[
     Literal["plain", "rich"] | None, typer.Option(help="Of the scenes; those that the model knows by default.")

@@ -20,6 +20,7 @@ from refam_analysis.cli.options import (
     ModelOption,
     OutputError,
     SeedOption,
+    SegmenterOption,
     progress,
     written_output,
 )
@@ -27,10 +28,6 @@ from refam_analysis.cli.options import (
 if TYPE_CHECKING:
     from refam_analysis.segmentation import SegmentationResult
     from refam_analysis.segmentation.video import VideoResult
-
-SegmenterOption = Annotated[
-    str, typer.Option(help='"embedded", another name of `refam weights list`, a checkpoint, a folder or a hub id.')
-]
 
 
 @reads_heatmaps
@@ -41,7 +38,7 @@ def segment(
     reading: Mapping[str, Any],
     model: ModelOption = "embedded",
     magnets: MagnetsOption = MAGNETS,
-    segmenter: SegmenterOption = "embedded",
+    segmenter: SegmenterOption = None,
     mask_choice: MaskChoiceOption = "score",
     seed: SeedOption = 0,
     overlay: Annotated[Path | None, typer.Option(help="Also draw the mask and the point over the picture.")] = None,
@@ -83,7 +80,7 @@ def segment_batch(
     reading: Mapping[str, Any],
     model: ModelOption = "embedded",
     magnets: MagnetsOption = MAGNETS,
-    segmenter: SegmenterOption = "embedded",
+    segmenter: SegmenterOption = None,
     mask_choice: MaskChoiceOption = "score",
     seed: SeedOption = 0,
     on_error: Annotated[

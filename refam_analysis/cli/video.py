@@ -17,8 +17,9 @@ from refam_analysis.cli.options import (
     ModelOption,
     OutputError,
     SeedOption,
+    SegmenterOption,
 )
-from refam_analysis.cli.segmenting import SegmenterOption, write_json
+from refam_analysis.cli.segmenting import write_json
 
 
 @reads_heatmaps
@@ -31,7 +32,7 @@ def segment_video(
     reading: Mapping[str, Any],
     model: ModelOption = "embedded",
     magnets: MagnetsOption = MAGNETS,
-    segmenter: SegmenterOption = "embedded",
+    segmenter: SegmenterOption = None,
     propagation: Annotated[
         str, typer.Option(help='"reprompting" of the segmenter, or a SAM 2 video model by hub id or folder.')
     ] = "reprompting",

@@ -21,7 +21,13 @@ from refam_analysis.evaluation.grounding import (
     hits,
     untrained,
 )
-from refam_analysis.evaluation.information import ESTIMATES, NoNoiseError, denoised, information_maps
+from refam_analysis.evaluation.information import (
+    ESTIMATES,
+    NoNoiseError,
+    denoised,
+    information_maps,
+    information_of_each,
+)
 from refam_analysis.evaluation.items import GroundingItem, ItemsError, hard_items, moving_items, scene_items
 from refam_analysis.evaluation.masks import MaskReport, inner_points, mask_accuracy, random_points
 from refam_analysis.evaluation.metrics import (
@@ -82,6 +88,7 @@ __all__ = [
     "moving_items",
     "hits",
     "information_maps",
+    "information_of_each",
     "inner_points",
     "judge_colour",
     "load_results",

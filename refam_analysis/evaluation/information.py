@@ -10,6 +10,7 @@ more often.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,7 +43,6 @@ class NoNoiseError(RefamError, ValueError):
         )
 
 
-@torch.no_grad()
 def information_maps(
     model: DiffusionModel,
     images: Sequence[ImageSource | Sequence[ImageSource]],
@@ -82,26 +82,51 @@ def information_maps(
     >>> maps["gain"].shape, bool((maps["change"] >= 0).all())
     ((1, 12, 12), True)
     """
+    (maps,) = information_of_each(model, images, [expressions], noise_levels=noise_levels, draws=draws, seed=seed)
+    return maps
+
+
+@torch.no_grad()
+def information_of_each(
+    model: DiffusionModel,
+    images: Sequence[ImageSource | Sequence[ImageSource]],
+    sayings: Sequence[Sequence[str]],
+    *,
+    noise_levels: Sequence[float] = NOISE_LEVELS,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[dict[Estimate, NDArray[np.float32]]]:
+    """What :func:`information_maps` gives for each of several sayings about the same images, which are noised once.
+
+    Args:
+        model, images, noise_levels, draws, seed: as there.
+        sayings: each of one expression an image.
+
+    Returns:
+        Maps, one dictionary a saying.
+
+    The errors are those of :func:`information_maps`.
+    """
     if 0 in noise_levels:
         raise NoNoiseError(0.0)
     latents = model.encode_images(images).to(model.device, model.dtype)
-    told = model.encode_prompts([make_prompt(expression) for expression in expressions])
-    untold = model.encode_prompts([EMPTY_PROMPT] * len(expressions))
-    sums: dict[Estimate, Tensor] = {}
-    for level in noise_levels:
-        for k in range(draws):
-            seeds = [seed + i * draws + k for i in range(len(latents))]
-            with_it, without = (
-                denoised(model, latents, said, noise_level=level, seeds=seeds) for said in (told, untold)
-            )
-            error, worse = ((one - latents).square() for one in (with_it, without))
-            found: dict[Estimate, Tensor] = {"gain": worse - error, "change": (with_it - without).square()}
+    told = [model.encode_prompts([make_prompt(expression) for expression in saying]) for saying in sayings]
+    untold = model.encode_prompts([EMPTY_PROMPT] * len(latents))
+    sums = [{name: torch.zeros(()) for name in ESTIMATES} for _ in sayings]
+    for level, k in product(noise_levels, range(draws)):
+        seeds = [seed + i * draws + k for i in range(len(latents))]
+        without, *with_each = (
+            denoised(model, latents, said, noise_level=level, seeds=seeds) for said in (untold, *told)
+        )
+        worse = (without - latents).square()
+        for total, with_it in zip(sums, with_each, strict=True):
+            found = {"gain": worse - (with_it - latents).square(), "change": (with_it - without).square()}
             for name, values in found.items():
                 # An error of the picture is t times one of the velocity.
-                sums[name] = sums.get(name, torch.zeros(())) + values.float() / level**2
-    grid = model.layouts(latents, told)[0].grid
+                total[name] = total[name] + values.float() / level**2
+    grid = model.layouts(latents, untold)[0].grid
     passes = len(noise_levels) * draws
-    return {name: (_patches(total, grid) / passes).cpu().numpy() for name, total in sums.items()}
+    return [{name: (_patches(each, grid) / passes).cpu().numpy() for name, each in total.items()} for total in sums]
 
 
 @torch.no_grad()

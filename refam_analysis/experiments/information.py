@@ -9,7 +9,7 @@ here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from refam_analysis.evaluation.comparison import paired_accuracy
 from refam_analysis.evaluation.grounding import GroundingReport, Source, exchanged_expressions, outcomes_of, points_of
-from refam_analysis.evaluation.information import DRAWS, NOISE_LEVELS, Estimate, information_maps
+from refam_analysis.evaluation.information import DRAWS, NOISE_LEVELS, Estimate, information_of_each
 from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
 from refam_analysis.experiments.styles import hard_items_for, model_option, style_option
@@ -128,25 +128,29 @@ def measure(
     own = [item.expression for item in items]
     attention = points_of(model, items, own, settings, (), seed=test.seed + first * settings.seeds)
     tables = [outcomes_of("model", items, attention).assign(reading=ATTENTION)]
-    asked: dict[Source, Sequence[str]] = {"model": own, "other_expression": others}
-    for source, expressions in asked.items():
-        for reading, points in _points(model, items, expressions, test, first).items():
+    sources: tuple[Source, ...] = ("model", "other_expression")
+    for source, found in zip(sources, _points(model, items, (own, others), test, first), strict=True):
+        for reading, points in found.items():
             tables.append(outcomes_of(source, items, points).assign(reading=reading))
     table = pd.concat(tables, ignore_index=True)
     return table.assign(item=table["item"] + first)
 
 
 def _points(
-    model: DiffusionModel, items: Sequence[GroundingItem], expressions: Sequence[str], test: InformationTest, first: int
-) -> dict[Estimate, NDArray[np.float64]]:
-    """(item, 2) for each estimate, of the first frame where there are several."""
-    maps = information_maps(
-        model, [item.shown for item in items], expressions,
-        noise_levels=test.noise_levels, draws=test.draws, seed=test.seed + first * test.draws,
-    )  # fmt: skip
+    model: DiffusionModel,
+    items: Sequence[GroundingItem],
+    sayings: Sequence[Sequence[str]],
+    test: InformationTest,
+    first: int,
+) -> Iterator[dict[Estimate, NDArray[np.float64]]]:
+    """For each saying, (item, 2) for each estimate, of the first frame where there are several."""
     height, width = items[0].image.shape[:2]
-    stills = {name: values if values.ndim == 3 else values[:, 0] for name, values in maps.items()}
-    return {name: peaks(values, (height, width)) for name, values in stills.items()}
+    for maps in information_of_each(
+        model, [item.shown for item in items], sayings,
+        noise_levels=test.noise_levels, draws=test.draws, seed=test.seed + first * test.draws,
+    ):  # fmt: skip
+        stills = {name: values if values.ndim == 3 else values[:, 0] for name, values in maps.items()}
+        yield {name: peaks(values, (height, width)) for name, values in stills.items()}
 
 
 def summary(outcomes: pd.DataFrame, settings: HeatmapSettings, *, seed: int = 0) -> pd.DataFrame:

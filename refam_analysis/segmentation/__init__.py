@@ -42,6 +42,7 @@ from refam_analysis.segmentation.segmenters import (
     SegmenterInputError,
     UnknownSegmenterError,
     load_segmenter,
+    load_segmenter_for,
 )
 from refam_analysis.segmentation.settings import HeatmapSettings, HeatmapSettingsError
 from refam_analysis.segmentation.spatial_bias import SpatialBiasError, spatial_bias
@@ -77,6 +78,7 @@ __all__ = [
     "heatmaps",
     "informative_blocks",
     "load_segmenter",
+    "load_segmenter_for",
     "look_for_sinks",
     "patch_heatmap",
     "peak",

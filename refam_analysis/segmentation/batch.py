@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -44,7 +44,7 @@ from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MaskChoice
 from refam_analysis.segmentation.pipeline import segment_expressions
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter, device_beside, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter, load_segmenter_for
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 OnError = Literal["stop", "skip"]
@@ -71,14 +71,14 @@ class BatchOptions:
     Attributes:
         settings: how heatmaps are read, with numbers for blocks.
         magnets: for rows that do not name their own.
-        segmenter: a name or a path.
+        segmenter: a name or a path; None for the one that ships for the scenes that the model knows.
         mask_choice: among the segmenter's candidates.
         seed: of the noise, the same for every row.
     """
 
     settings: HeatmapSettings
     magnets: tuple[str, ...]
-    segmenter: str = "embedded"
+    segmenter: str | None = None
     mask_choice: MaskChoice = "score"
     seed: int = 0
 
@@ -135,8 +135,8 @@ def segment_rows(
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
     """
     folder, extras = Path(out), extras or {}
-    segmenter = load_segmenter(options.segmenter, device=device_beside(model, options.segmenter))
-    work = _Work(model, segmenter, folder, options, extras, batch_size)
+    options = replace(options, segmenter=options.segmenter or embedded_segmenter(model.scene_style))
+    work = _Work(model, load_segmenter_for(model, options.segmenter), folder, options, extras, batch_size)
     work.describe()
     log = _Log(folder / LOG)
     good, bad = _sorted_out(model, rows, options)

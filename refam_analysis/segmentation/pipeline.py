@@ -29,7 +29,7 @@ from refam_analysis.segmentation.mask_choice import MASK_CHOICES, MaskChoice, ch
 from refam_analysis.segmentation.point import peak
 from refam_analysis.segmentation.remembering import remembering
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter, device_beside, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter_for
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
 from refam_analysis.segmentation.spatial_bias import DEFAULT_STRENGTH
 
@@ -54,7 +54,7 @@ def segment(
     expression: str,
     *,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
-    segmenter: str | Path | Segmenter = "embedded",
+    segmenter: str | Path | Segmenter | None = None,
     settings: HeatmapSettings | None = None,
     gas: Gas | None = None,
     noun_phrase: bool | None = None,
@@ -74,8 +74,9 @@ def segment(
         expression: what to look for, such as "the red circle on the left".
         magnets: appended to the expression and never read; ``()`` for none. Colours that the expression names are left
             out of them.
-        segmenter: what ``load_segmenter`` takes, computed where the model is, but those that ship on the CPU. To load
-            one once for many calls, give the loaded one, which stays where it is.
+        segmenter: what ``load_segmenter`` takes, computed where the model is, but those that ship on the CPU; None for
+            the one that ships for the scenes that the model knows. To load one once for many calls, give the loaded
+            one, which stays where it is.
         settings: how the heatmap is read; None for what the model brings, or else the documented defaults.
         gas: what is done to global attention sinks: "none", "suppress" or "redirect", see
             :func:`~refam_analysis.segmentation.gas.handle_sinks`; None for what the settings say.
@@ -115,7 +116,7 @@ def segment_expressions(
     expressions: Sequence[str],
     *,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
-    segmenter: str | Path | Segmenter = "embedded",
+    segmenter: str | Path | Segmenter | None = None,
     settings: HeatmapSettings | None = None,
     gas: Gas | None = None,
     noun_phrase: bool | None = None,
@@ -156,7 +157,7 @@ def segment_expressions(
     settings = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
     if mask_choice not in MASK_CHOICES:
         raise MaskChoiceError(mask_choice)
-    asked, encoding = load_segmenter(segmenter, device=device_beside(model, segmenter)), remembering(model)
+    asked, encoding = load_segmenter_for(model, segmenter), remembering(model)
     found: list[dict[str, Any]] = []
     for first in range(0, len(prompts), batch_size):
         found += _read(encoding, picture, prompts[first : first + batch_size], settings, seed)

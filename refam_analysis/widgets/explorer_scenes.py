@@ -24,7 +24,7 @@ from refam_analysis.prompts import DEFAULT_MAGNETS, Prompt, Token, make_prompt
 from refam_analysis.recording import Recording, record_batch
 from refam_analysis.segmentation import SegmentationResult, default_settings, segment
 from refam_analysis.segmentation.point import pixel_of
-from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, load_segmenter_for
 from refam_analysis.segmentation.settings import DIRECTIONS
 from refam_analysis.widgets.explorer_data import Answer, ExplorerScene, Floats, ShownToken, View, ViewName
 
@@ -54,7 +54,7 @@ def explore(
     magnets: Sequence[str] = DEFAULT_MAGNETS,
     masks: NDArray[np.bool_] | None = None,
     target: int = 0,
-    segmenter: str | Segmenter = "embedded",
+    segmenter: str | Segmenter | None = None,
     name: str = "scene",
     title: str = "",
     why: str = "",
@@ -86,7 +86,7 @@ def explore(
     >>> sorted(scene.views)
     ['with', 'without']
     """
-    picture, asked = load_image(image), load_segmenter(segmenter)
+    picture, asked = load_image(image), load_segmenter_for(model, segmenter)
     prompts: dict[ViewName, Prompt] = {"without": make_prompt(expression), "with": make_prompt(expression, magnets)}
     recordings = {view: draws_together(model, picture, prompt) for view, prompt in prompts.items()}
     scene = scene_of(recordings, np.array(picture), name=name, title=title or expression, why=why)

@@ -70,7 +70,7 @@ class Probe(anywidget.AnyWidget):
             probes of one loaded model take turns.
         image: anything that ``load_image`` reads; None for a drawn scene. Above 1024 pixels it is made smaller.
         expression: what is looked for first; None for a sentence of the scene, or for "the object in the middle".
-        segmenter: what ``load_segmenter`` takes.
+        segmenter: what ``load_segmenter`` takes; None for the one that ships for the scenes that the model knows.
         memory: bytes of recordings that are remembered, beyond those of the answer that is shown.
         local_files: whether a reader may open files of the machine that the kernel runs on, by their path. Not where
             strangers come.
@@ -104,13 +104,13 @@ class Probe(anywidget.AnyWidget):
         image: ImageSource | None = None,
         *,
         expression: str | None = None,
-        segmenter: str | Path | Segmenter = "embedded",
+        segmenter: str | Path | Segmenter | None = None,
         memory: int = MEMORY_BYTES,
         local_files: bool = True,
     ) -> None:
         self._guard = threading.RLock()
         self._answerer = Answerer(model, segmenter, memory=memory)
-        self._names = (export.name_of(model), export.name_of(segmenter))
+        self._names = (export.name_of(model), None if segmenter is None else export.name_of(segmenter))
         self._files = local_files
         chosen = {**FIRST_CHOICES, "source": "scene" if image is None else "given"}
         self._picture = drawn(scene_of(chosen)) if image is None else given(image)

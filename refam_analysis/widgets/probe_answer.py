@@ -35,12 +35,11 @@ from refam_analysis.segmentation import (
     content_words,
     default_settings,
     handle_sinks,
-    load_segmenter,
 )
 from refam_analysis.segmentation.gas import NoMagnetsError
 from refam_analysis.segmentation.pipeline import masked, stages_to_point
 from refam_analysis.segmentation.remembering import remembering
-from refam_analysis.segmentation.segmenters import device_beside
+from refam_analysis.segmentation.segmenters import load_segmenter_for
 from refam_analysis.widgets.probe_state import Question
 
 MEMORY_BYTES = 512 * 2**20
@@ -119,14 +118,14 @@ class Answerer:
 
     Args:
         model: what ``load_model`` takes, or what it gives.
-        segmenter: what ``load_segmenter`` takes.
+        segmenter: what ``load_segmenter`` takes; None for the one that ships for the scenes that the model knows.
         memory: bytes of recordings that are remembered.
     """
 
     def __init__(
         self,
         model: str | Path | DiffusionModel = "embedded",
-        segmenter: str | Path | Segmenter = "embedded",
+        segmenter: str | Path | Segmenter | None = None,
         *,
         memory: int = MEMORY_BYTES,
     ) -> None:
@@ -229,8 +228,7 @@ class Answerer:
         size = (picture.height, picture.width)
         stages = stages_to_point([recordings], [question.prompt], [handling], settings, size=size)
         if self._segmenter is None:
-            device = device_beside(self.model, self._asked_segmenter)
-            self._segmenter = load_segmenter(self._asked_segmenter, device=device)
+            self._segmenter = load_segmenter_for(self.model, self._asked_segmenter)
         (result,) = masked(stages, picture, self._segmenter)
         return result
 

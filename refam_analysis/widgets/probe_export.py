@@ -50,7 +50,7 @@ class RecordingTooLargeError(RefamError, ValueError):
 
 
 def script(
-    questions: Sequence[Question], *, model: str, segmenter: str = "embedded", view: View | None = None,
+    questions: Sequence[Question], *, model: str, segmenter: str | None = None, view: View | None = None,
     places: Sequence[int] = (),
 ) -> str:  # fmt: skip
     """A script that computes the same answers again, to the last bit.
@@ -58,7 +58,7 @@ def script(
     Args:
         questions: one or two, of one state.
         model: what ``load_model`` takes.
-        segmenter: what ``load_segmenter`` takes.
+        segmenter: what ``load_segmenter`` takes; None for the one that ships for the scenes that the model knows.
         view: whose block and head are read for the map of the last lines.
         places: along the token axis, of the tokens whose map that is; none for the heatmap of the sentence.
 
@@ -72,7 +72,8 @@ def script(
         lines.append(f"settings = replace(settings, noise_levels=({first.noise_level!r},))")
     given = {"gas": first.gas, "noun_phrase": first.noun_phrase, "spatial_bias": first.spatial_bias}
     chosen = {name: value for name, value in given.items() if value is not None}
-    options: dict[str, object] = {**chosen, "seed": first.seed, "segmenter": segmenter}
+    named = {} if segmenter is None else {"segmenter": segmenter}
+    options: dict[str, object] = {**chosen, "seed": first.seed, **named}
     lines.append(f"options = dict({', '.join(f'{name}={value!r}' for name, value in options.items())})")
     calls = [f"{question.prompt.expression!r}, magnets={_magnets_code(question)}" for question in questions]
     asked = ", ".join(f"ra.segment(model, image, {call}, settings=settings, **options)" for call in calls)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from refam_analysis.evaluation import ESTIMATES, NoNoiseError, hard_items, hits, information_maps
+from refam_analysis.evaluation import (
+    ESTIMATES,
+    NoNoiseError,
+    hard_items,
+    hits,
+    information_maps,
+    information_of_each,
+)
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.models.base import EMPTY_PROMPT, BatchError
 from refam_analysis.prompts import make_prompt
@@ -57,6 +64,17 @@ def test_an_item_does_not_depend_on_its_batch(model: DiffusionModel) -> None:
     alone = information_maps(model, [items[2].image], said[2:], draws=2, seed=1 + 2 * 2)
     for name in ESTIMATES:
         np.testing.assert_allclose(together[name][2:], alone[name], rtol=1e-3, atol=1e-5)
+
+
+def test_each_of_several_sayings_has_the_maps_that_it_has_alone(model: DiffusionModel) -> None:
+    items = hard_items("validation", 2)
+    images, own = [item.image for item in items], [item.expression for item in items]
+    sayings = [own, own[::-1]]
+    together = information_of_each(model, images, sayings, draws=2, seed=1)
+    for saying, maps in zip(sayings, together, strict=True):
+        alone = information_maps(model, images, saying, draws=2, seed=1)
+        for name in ESTIMATES:
+            np.testing.assert_array_equal(maps[name], alone[name])
 
 
 def test_no_sentence_says_nothing(model: DiffusionModel) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from refam_analysis.errors import RefamError
+from refam_analysis.evaluation import hard_items
 from refam_analysis.models import DiffusionModel, load_model
 from refam_analysis.recording import UnknownBlockError, record
 from refam_analysis.segmentation import HeatmapSettings, HeatmapSettingsError, SegmentationResult, segment
@@ -94,6 +95,17 @@ def test_a_model_folder_brings_its_own_settings(tiny_flux_folder: Path, tmp_path
     about.write_text(json.dumps({**json.loads(about.read_text()), "grounding": {"blocks": []}}))
     with pytest.raises(HeatmapSettingsError, match="nothing is read"):
         default_settings(load_model(tmp_path / "model"))
+
+
+def test_masks_are_by_default_of_the_segmenter_that_knows_the_model_s_scenes() -> None:
+    (item,) = hard_items("test", 1, style="rich")
+    rich = load_model("embedded-rich")
+    masks = {
+        name: segment(rich, item.image, item.expression, segmenter=name).mask
+        for name in (None, "embedded-rich", "embedded")
+    }
+    np.testing.assert_array_equal(masks[None], masks["embedded-rich"])
+    assert (masks[None] != masks["embedded"]).any()
 
 
 def test_a_model_without_settings_takes_the_documented_ones(model: DiffusionModel) -> None:

@@ -29,7 +29,8 @@ class RunConfiguration:
         split: of the data set.
         root: folder of the release; None where the data set needs none. A run may go on with another one.
         model: what ``load_model`` takes, as text.
-        segmenter: what ``load_segmenter`` takes, as text.
+        segmenter: what ``load_segmenter`` takes, as text; None for the one that ships for the scenes that the model
+            knows.
         propagation: how clips are followed, what ``load_propagator`` takes, as text.
         magnets: appended to every expression.
         noun_phrase: the switch NP; None for what the model's settings say.
@@ -49,7 +50,7 @@ class RunConfiguration:
     split: str
     root: str | None = None
     model: str = "embedded"
-    segmenter: str = "embedded"
+    segmenter: str | None = None
     propagation: str = "reprompting"
     magnets: tuple[str, ...] = DEFAULT_MAGNETS
     noun_phrase: bool | None = None

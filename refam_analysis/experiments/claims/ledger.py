@@ -35,7 +35,7 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
-from refam_analysis.segmentation.segmenters import load_segmenter
+from refam_analysis.segmentation.segmenters import embedded_segmenter, load_segmenter
 from refam_analysis.weights import embedded_folder
 
 NAME = "claims"
@@ -195,7 +195,7 @@ def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:
         model=model,
         untrained=untrained(model, test.seed) if test.control else None,
         settings=default_settings(model),
-        segmenter=load_segmenter("embedded"),
+        segmenter=load_segmenter(embedded_segmenter(test.style or model.scene_style)),
         noise_level=test.noise_level,
     )
 

@@ -3,7 +3,7 @@
 What they all offer (`base`), the small ones that ship (`embedded`), how any segment-anything model is prompted (`sam`)
 and read from a checkpoint (`checkpoints`), MobileSAM's image encoder (`tiny_vit`), and SAM 2 (`sam2`), which lies in
 repositories (`repositories`).
-:func:`load_segmenter` finds one by name.
+:func:`load_segmenter` finds one by name, :func:`load_segmenter_for` the one that goes with a model.
 """
 
 from __future__ import annotations
@@ -88,6 +88,27 @@ def load_segmenter(source: str | Path | Segmenter = "embedded", *, device: Devic
     if isinstance(source, str) and is_hub_id(source):
         return _sam2(source, device)
     raise UnknownSegmenterError(source)
+
+
+def load_segmenter_for(model: DiffusionModel, source: str | Path | Segmenter | None = None) -> Segmenter:
+    """Find the segmenter that masks what a model points at.
+
+    Args:
+        model: from ``load_model``.
+        source: as for :func:`load_segmenter`; None for the one that ships for the scenes that the model knows, see
+            :func:`embedded_segmenter`.
+
+    Returns:
+        A segmenter, which computes where :func:`device_beside` says.
+
+    The errors are those of :func:`load_segmenter`.
+
+    >>> import refam_analysis as ra
+    >>> load_segmenter_for(ra.load_model("embedded-rich")).predictor.model.image_encoder.img_size
+    128
+    """
+    chosen = embedded_segmenter(model.scene_style) if source is None else source
+    return load_segmenter(chosen, device=device_beside(model, chosen))
 
 
 def device_beside(model: DiffusionModel, source: object) -> torch.device | None:
@@ -178,5 +199,6 @@ __all__ = [
     "device_beside",
     "embedded_segmenter",
     "load_segmenter",
+    "load_segmenter_for",
     "ships",
 ]

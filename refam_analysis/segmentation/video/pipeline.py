@@ -26,7 +26,7 @@ from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MASK_CHOICES, MaskChoice, choose_mask
 from refam_analysis.segmentation.pipeline import MaskChoiceError, chosen_settings
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
 from refam_analysis.segmentation.video.files import Frame, Frames, FrameSource, open_frames
 from refam_analysis.segmentation.video.first_frame import (
@@ -90,7 +90,7 @@ def segment_video(
     expression: str,
     *,
     magnets: Sequence[str] = DEFAULT_MAGNETS,
-    segmenter: str | Path | Segmenter = "embedded",
+    segmenter: str | Path | Segmenter | None = None,
     propagation: str | Path | Propagator = "reprompting",
     settings: HeatmapSettings | None = None,
     gas: Gas | None = None,
@@ -114,7 +114,8 @@ def segment_video(
         frames: an array (frame, height, width, 3), a list of images, a folder of them, or a video file; see
             :func:`~refam_analysis.segmentation.video.files.open_frames`.
         expression: what to look for, true of the first frame.
-        segmenter: what ``load_segmenter`` takes; for the first frame, and with "reprompting" for all others.
+        segmenter: what ``load_segmenter`` takes; for the first frame, and with "reprompting" for all others. None for
+            the one that ships for the scenes that the model knows.
         propagation: "reprompting", or a SAM 2 video model by hub id or folder, which is given the point alone; see
             :func:`~refam_analysis.segmentation.video.propagation.load_propagator`.
         clip: how many frames the model is shown, the first of them the clip's first, the others evenly spread. 1 as in
@@ -144,7 +145,8 @@ def segment_video(
         raise MaskChoiceError(mask_choice)
     chosen = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
     ask = partial(_ask, model, prompt=prompt, settings=chosen, seed=seed) if ask_again else None
-    propagator = load_propagator(propagation, segmenter=segmenter, ask=ask, device=model.device)
+    masking = embedded_segmenter(model.scene_style) if segmenter is None else segmenter
+    propagator = load_propagator(propagation, segmenter=masking, ask=ask, device=model.device)
     numbers = clip_numbers(model, len(video), clip)
     run = _Run(video, propagator, mask_choice, progress)
     if store is None:

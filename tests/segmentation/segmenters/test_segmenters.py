@@ -12,6 +12,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
+from refam_analysis.models import load_model
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.segmenters import (
     Segmenter,
@@ -19,6 +20,7 @@ from refam_analysis.segmentation.segmenters import (
     UnknownSegmenterError,
     device_beside,
     load_segmenter,
+    load_segmenter_for,
 )
 from refam_analysis.segmentation.segmenters.base import NoImageError
 from refam_analysis.segmentation.segmenters.embedded import (
@@ -62,6 +64,20 @@ def test_a_segmenter_is_put_where_the_model_is_unless_it_ships_or_is_loaded(sam:
     model: Any = OnTheGpu()
     assert device_beside(model, "sam-vit-h") == device_beside(model, Path("sam.pth")) == torch.device("cuda", 1)
     assert device_beside(model, "embedded") is None and device_beside(model, SamSegmenter(sam)) is None
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded-rich"])
+def test_the_segmenter_of_a_model_s_own_scenes_goes_with_it(name: str, image: np.ndarray) -> None:
+    ours, named = load_segmenter_for(load_model(name)), load_segmenter(name)
+    for segmenter in (ours, named):
+        segmenter.set_image(image)
+    for own, asked in zip(ours.predict([(20.0, 10.0)]), named.predict([(20.0, 10.0)]), strict=True):
+        np.testing.assert_array_equal(own, asked)
+
+
+def test_another_segmenter_may_be_asked_for(sam: Sam) -> None:
+    other = SamSegmenter(sam)
+    assert load_segmenter_for(load_model("embedded-rich"), other) is other
 
 
 def test_a_seed_repeats_the_random_weights() -> None:
