@@ -198,6 +198,23 @@ def experiment_information(
     _make(information.run, test, results, "summary", model)
 
 
+@experiment.command("pipeline")
+def experiment_pipeline(
+    items: Annotated[
+        int, typer.Option(help="Scenes of the test split, four kinds of sentences in turn.", min=2)
+    ] = 2000,
+    seed: SeedOption = 0,
+    style: StyleOption = None,
+    model: EmbeddedOption = "embedded",
+    results: ResultsOption = None,
+) -> None:
+    """Run the whole pipeline on held-out scenes, beside its parts, a control and a point that knows."""
+    from refam_analysis.experiments import pipeline
+
+    test = pipeline.PipelineTest(items=items, seed=seed, style=style)
+    _make(pipeline.run, test, results, "summary", model)
+
+
 @experiment.command("video")
 def experiment_video(
     items: Annotated[int, typer.Option(help="Clips of the test split.", min=1)] = 300,
@@ -282,6 +299,7 @@ def experiment_all(results: ResultsOption = None) -> None:
     experiment_words(results=results)
     experiment_exchange(results=results)
     experiment_information(results=results)
+    experiment_pipeline(results=results)
     experiment_ablation(results=results)
     experiment_video(results=results)
     experiment_learning(results=results)

@@ -88,7 +88,7 @@ def hard_items(
     count: int,
     *,
     kinds: Sequence[ExpressionKind] = ("attribute", "location"),
-    objects: int | None = None,
+    objects: int | tuple[int, int] | None = None,
     size: int = 96,
     skip: int = 0,
     style: Style = "plain",
@@ -99,7 +99,7 @@ def hard_items(
         split: ``validation`` to choose settings on, ``test`` to report.
         count: number of items, one a scene.
         kinds: of expressions, in equal shares: kind i has item i, i + len(kinds), ...
-        objects: in every scene; None for as many as :data:`HARD_OBJECTS` says.
+        objects: in every scene, or the least and the most; None for as many as :data:`HARD_OBJECTS` says.
         size: height and width in pixels.
         skip: leave out so many items first.
         style: of the scenes; ``model.scene_style`` for those that a model knows.
@@ -114,7 +114,8 @@ def hard_items(
     >>> [item.kind for item in items], [len(item.distractors) for item in items]
     (['attribute', 'location', 'attribute', 'location'], [2, 2, 2, 2])
     """
-    least, most = HARD_OBJECTS[style] if objects is None else (objects, objects)
+    asked = HARD_OBJECTS[style] if objects is None else objects
+    least, most = (asked, asked) if isinstance(asked, int) else asked
     if count < 1 or least < 2 or not kinds:
         raise ItemsError(
             f"count={count}, objects={least}, kinds={tuple(kinds)} make no items: ask for at least one "

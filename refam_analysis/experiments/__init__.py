@@ -6,8 +6,9 @@ take (`mask_choice`), the curves of the training (`learning`), what the detector
 hand (`calibration`), what taking sinks away does (`causal`), what magnets do beside their controls (`magnets`), what
 becomes of words that were not taught (`words`), what of a caption the diffusion loss feels (`exchange`), where the
 model's errors know an object, beside its attention (`information`), what every switch of the method is worth
-(`ablation`), and how objects are followed through clips (`video`). Which scenes they are made on is in `styles`. Each
-has a ``run`` that writes ``results/<name>/`` and is a command, ``refam experiment <name>``.
+(`ablation`), how good all of it is (`pipeline`), and how objects are followed through clips (`video`). Which scenes
+they are made on is in `styles`. Each has a ``run`` that writes ``results/<name>/`` and is a command, ``refam experiment
+<name>``.
 
 Of any model that can be recorded there are the ledger of claims (`claims`: ``refam claims``), the tables of the
 phenomena (`phenomena`), both in one folder (`bundle`: ``refam bundle``), and its sinks (`sink_survey`:

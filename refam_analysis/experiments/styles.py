@@ -69,6 +69,7 @@ def hard_items_for(
     style: Style,
     kinds: Sequence[ExpressionKind] = ("attribute", "location"),
     skip: int = 0,
+    objects: tuple[int, int] | None = None,
 ) -> list[GroundingItem]:
     """The hard items that a model can be asked about: pictures, or clips for a model of videos.
 
@@ -79,9 +80,10 @@ def hard_items_for(
         style: of the scenes.
         kinds: of sentences.
         skip: leave out so many items first.
+        objects: least and most in a picture; see :func:`~refam_analysis.evaluation.items.hard_items`.
     """
     if model is None or not model.family.is_video:
-        return hard_items(split, count, style=style, kinds=kinds, skip=skip)
+        return hard_items(split, count, style=style, kinds=kinds, skip=skip, objects=objects)
     return moving_items(split, count, frames=model.defaults.frames, style=style, kinds=kinds, skip=skip)
 
 
@@ -96,12 +98,13 @@ def items_in(
     """Some of the hard items that a result was made on.
 
     Args:
-        configuration: of the result: ``style``, and ``kinds`` and ``first_scene`` where they are not the usual ones.
+        configuration: of the result: ``style``, and ``kinds``, ``objects`` and ``first_scene`` where they are not the
+            usual ones.
         number: of items.
         first: number of the first one in the result.
         split: of the scenes.
         model: that was shown clips where it is one of videos; None where all models were shown pictures.
     """
-    kinds = {"kinds": configuration["kinds"]} if "kinds" in configuration else {}
+    unusual = {name: tuple(configuration[name]) for name in ("kinds", "objects") if name in configuration}
     skip = configuration.get("first_scene", 0) + first
-    return hard_items_for(model, split, number, skip=skip, style=style_in(configuration), **kinds)
+    return hard_items_for(model, split, number, skip=skip, style=style_in(configuration), **unusual)
