@@ -120,7 +120,10 @@ def information_of_each(
         )
         worse = (without - latents).square()
         for total, with_it in zip(sums, with_each, strict=True):
-            found = {"gain": worse - (with_it - latents).square(), "change": (with_it - without).square()}
+            found: dict[Estimate, Tensor] = {
+                "gain": worse - (with_it - latents).square(),
+                "change": (with_it - without).square(),
+            }
             for name, values in found.items():
                 # An error of the picture is t times one of the velocity.
                 total[name] = total[name] + values.float() / level**2
