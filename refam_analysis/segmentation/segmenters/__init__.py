@@ -104,8 +104,10 @@ def load_segmenter_for(model: DiffusionModel, source: str | Path | Segmenter | N
     The errors are those of :func:`load_segmenter`.
 
     >>> import refam_analysis as ra
-    >>> load_segmenter_for(ra.load_model("embedded-rich")).predictor.model.image_encoder.img_size
-    128
+    >>> segmenter = load_segmenter_for(ra.load_model("embedded-rich"))
+    >>> segmenter.set_image(ra.Scenes("test", options=ra.scenes.SceneOptions(style="rich"))[0].image)
+    >>> segmenter.predict([(40, 40)])[0].shape
+    (1, 3, 96, 96)
     """
     chosen = embedded_segmenter(model.scene_style) if source is None else source
     return load_segmenter(chosen, device=device_beside(model, chosen))
