@@ -44,7 +44,7 @@ from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MaskChoice
 from refam_analysis.segmentation.pipeline import segment_expressions
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter, load_segmenter_for
+from refam_analysis.segmentation.segmenters import Segmenter, chosen_segmenter, load_segmenter_for
 from refam_analysis.segmentation.settings import HeatmapSettings
 
 OnError = Literal["stop", "skip"]
@@ -135,7 +135,7 @@ def segment_rows(
         UnknownSegmenterError, SegmenterFolderError: there is no such segmenter.
     """
     folder, extras = Path(out), extras or {}
-    options = replace(options, segmenter=options.segmenter or embedded_segmenter(model.scene_style))
+    options = replace(options, segmenter=chosen_segmenter(model, options.segmenter))
     work = _Work(model, load_segmenter_for(model, options.segmenter), folder, options, extras, batch_size)
     work.describe()
     log = _Log(folder / LOG)

@@ -84,11 +84,11 @@ def load_models(configuration: RunConfiguration) -> LoadedModels:
         RefamError: the model, the segmenter or the settings cannot be used.
     """
     from refam_analysis.models import load_model, usual_device
-    from refam_analysis.segmentation.segmenters import embedded_segmenter, load_segmenter
+    from refam_analysis.segmentation.segmenters import chosen_segmenter, load_segmenter
     from refam_analysis.segmentation.video.propagation import load_propagator
 
     model = load_model(configuration.model, device=usual_device(configuration.model))
-    name = configuration.segmenter or embedded_segmenter(model.scene_style)
+    name = chosen_segmenter(model, configuration.segmenter)
     segmenter = load_segmenter(name, device=usual_device(name))
     settings = settings_of(model, configuration)
     if configuration.propagation == "reprompting":  # made anew for every clip, around a segmenter that is timed

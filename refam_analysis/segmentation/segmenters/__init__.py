@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from refam_analysis.errors import RefamError
 from refam_analysis.segmentation.segmenters.base import NoImageError, Segmenter, SegmenterInputError
@@ -109,8 +109,22 @@ def load_segmenter_for(model: DiffusionModel, source: str | Path | Segmenter | N
     >>> segmenter.predict([(40, 40)])[0].shape
     (1, 3, 96, 96)
     """
-    chosen = embedded_segmenter(model.scene_style) if source is None else source
+    chosen = chosen_segmenter(model, source)
     return load_segmenter(chosen, device=device_beside(model, chosen))
+
+
+@overload
+def chosen_segmenter(model: DiffusionModel, source: str | None) -> str: ...
+@overload
+def chosen_segmenter(model: DiffusionModel, source: str | Path | Segmenter | None) -> str | Path | Segmenter: ...
+def chosen_segmenter(model: DiffusionModel, source: str | Path | Segmenter | None) -> str | Path | Segmenter:
+    """What was asked for, or the name of the segmenter that ships for the scenes that the model knows.
+
+    >>> import refam_analysis as ra
+    >>> chosen_segmenter(ra.load_model("embedded-rich"), None), chosen_segmenter(ra.load_model("embedded"), "sam2")
+    ('embedded-rich', 'sam2')
+    """
+    return embedded_segmenter(model.scene_style) if source is None else source
 
 
 def device_beside(model: DiffusionModel, source: object) -> torch.device | None:
@@ -198,6 +212,7 @@ __all__ = [
     "Segmenter",
     "SegmenterInputError",
     "UnknownSegmenterError",
+    "chosen_segmenter",
     "device_beside",
     "embedded_segmenter",
     "load_segmenter",

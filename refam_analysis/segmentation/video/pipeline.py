@@ -26,7 +26,7 @@ from refam_analysis.segmentation.heatmap import content_words
 from refam_analysis.segmentation.mask_choice import MASK_CHOICES, MaskChoice, choose_mask
 from refam_analysis.segmentation.pipeline import MaskChoiceError, chosen_settings
 from refam_analysis.segmentation.result import SegmentationResult
-from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter, chosen_segmenter
 from refam_analysis.segmentation.settings import Gas, HeatmapSettings
 from refam_analysis.segmentation.video.files import Frame, Frames, FrameSource, open_frames
 from refam_analysis.segmentation.video.first_frame import (
@@ -145,7 +145,7 @@ def segment_video(
         raise MaskChoiceError(mask_choice)
     chosen = chosen_settings(model, settings, gas=gas, noun_phrase=noun_phrase, spatial_bias=spatial_bias)
     ask = partial(_ask, model, prompt=prompt, settings=chosen, seed=seed) if ask_again else None
-    masking = embedded_segmenter(model.scene_style) if segmenter is None else segmenter
+    masking = chosen_segmenter(model, segmenter)
     propagator = load_propagator(propagation, segmenter=masking, ask=ask, device=model.device)
     numbers = clip_numbers(model, len(video), clip)
     run = _Run(video, propagator, mask_choice, progress)
