@@ -271,7 +271,7 @@ def experiment_ablation(
 @experiment.command("learning")
 def experiment_learning(
     run: Annotated[Path | None, typer.Option(help="Working folder of the training; runs/embedded by default.")] = None,
-    earlier: Annotated[Path | None, typer.Option(help="That of the run that the transformer began with.")] = None,
+    earlier: Annotated[list[Path] | None, typer.Option(help="Those of the runs before it, in their order.")] = None,
     further: Annotated[Path | None, typer.Option(help="That of a run that began with what ships.")] = None,
     model: EmbeddedOption = "embedded",
     results: ResultsOption = None,
@@ -282,7 +282,7 @@ def experiment_learning(
 
     weights = learning.WEIGHTS[model]
     place = results or results_of(model)
-    result = learning.run(run or learning.RUN, earlier=earlier, further=further, weights=weights, results=place)
+    result = learning.run(run or learning.RUN, earlier=earlier or (), further=further, weights=weights, results=place)
     last = result["curves"].groupby(["model", "quantity"], sort=False).tail(1)
     typer.echo(last.to_string(index=False))
 

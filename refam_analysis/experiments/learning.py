@@ -28,7 +28,7 @@ FURTHER = "dit_further"
 """What a log calls the steps of the transformer's training after those that ship."""
 
 EARLIER = "dit_earlier"
-"""What it calls those of the run whose transformer the training began with."""
+"""What it calls those of the runs before it: the transformer of the last one is what the training began with."""
 
 _COUNTED = ("step", "samples")
 _POSITION = ("model", *_COUNTED)
@@ -47,7 +47,7 @@ class NoLogError(RefamError, FileNotFoundError):
 def run(
     log: Path = RUN,
     *,
-    earlier: Path | None = None,
+    earlier: Sequence[Path] = (),
     further: Path | None = None,
     weights: Sequence[str] = WEIGHTS["embedded"],
     results: Path = RESULTS,
@@ -56,7 +56,8 @@ def run(
 
     Args:
         log: its working folder.
-        earlier: that of the run whose transformer this one began with; see :func:`with_earlier`.
+        earlier: those of the runs before it, each of which began with the transformer of the one before; see
+            :func:`with_earlier`.
         further: that of a run that began with the weights that ship, and does not; see :func:`with_further`.
         weights: the embedded models that came out of it.
         results: the folder of all results.
@@ -69,9 +70,7 @@ def run(
         NoLogError: a folder holds no log.
         MissingWeightsError: a model does not ship.
     """
-    watch, logged = Stopwatch(), read_log(log)
-    if earlier is not None:
-        logged = with_earlier(logged, read_log(earlier))
+    watch, logged = Stopwatch(), with_earlier(read_log(log), *map(read_log, earlier))
     if further is not None:
         logged = with_further(logged, read_log(further))
     digests = {file: value for name in weights for file, value in weights_sha256(embedded_folder(name)).items()}
@@ -110,21 +109,26 @@ def with_further(log: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"line": [*log["line"], *_moved(further, _taken(log), FURTHER)]})
 
 
-def with_earlier(log: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """A log, and before it that of the run whose transformer this one began with, as ``EARLIER``.
+def with_earlier(log: pd.DataFrame, *earlier: pd.DataFrame) -> pd.DataFrame:
+    """A log, and before it those of the runs that led to the transformer which this one began with, as ``EARLIER``.
 
     Args:
         log: its column ``line`` holds JSON; the transformer's steps and samples are counted on from the last ones of
-            ``earlier``.
-        earlier: likewise.
+            the runs before.
+        earlier: likewise, in their order.
 
     >>> line = '{"model": "dit", "step": %d, "samples": %d}'
-    >>> first, second = (pd.DataFrame({"line": [line % (step, 2 * step)]}) for step in (900, 100))
-    >>> with_earlier(second, first)["line"].to_list()[1]
-    '{"model": "dit", "step": 1000, "samples": 2000}'
+    >>> runs = [pd.DataFrame({"line": [line % (step, 2 * step)]}) for step in (900, 70, 100)]
+    >>> first, second, last = with_earlier(runs[2], *runs[:2])["line"]
+    >>> second, last
+    ('{"model": "dit_earlier", "step": 970, "samples": 1940}', '{"model": "dit", "step": 1070, "samples": 2140}')
     """
-    nothing = dict.fromkeys(_COUNTED, 0)
-    return pd.DataFrame({"line": [*_moved(earlier, nothing, EARLIER), *_moved(log, _taken(earlier), "dit")]})
+    lines: list[str] = []
+    before = dict.fromkeys(_COUNTED, 0)
+    for run in earlier:
+        lines += _moved(run, before, EARLIER)
+        before = {name: before[name] + count for name, count in _taken(run).items()}
+    return pd.DataFrame({"line": [*lines, *_moved(log, before, "dit")]})
 
 
 def _taken(log: pd.DataFrame) -> dict[str, int]:

@@ -3,27 +3,30 @@
     python -m refam_analysis.training.all --style rich --minutes 170
 
 takes up the first stage that is not finished, goes on for so many minutes, and says what is left; the same command
-again goes on from there. Ctrl-C ends it after the step that is running. The stages of an image model, with the minutes
-that they take on two free cores (estimated from the rates beside `dit.CONFIGURATIONS` and in the other modules; the
-rich transformer's with ``--compile --bfloat16``):
+again goes on from there. Ctrl-C ends it after the step that is running. The stages of an image model, see `plans`, with
+the minutes that they take on two free cores (the plain transformer's with ``--compile``; the rich one's, estimated from
+the rates beside `dit.CONFIGURATIONS`, with ``--bfloat16`` too):
 
-=====================  ===========================================  ======  =====
-stage                  what it does                                 plain   rich
-=====================  ===========================================  ======  =====
-autoencoder            pictures to latents and back                     10     30
-transformer, 64 px     draws the scenes, then the longer part           60    180
-transformer, 96 px     the same schedule to its end                     60     45
-segmenter              masks from clicks                                45     45
-=====================  ===========================================  ======  =====
+==========================  ===================================================  =====  ====
+stage                       what it does                                         plain  rich
+==========================  ===================================================  =====  ====
+autoencoder                 pictures to latents and back                            10    30
+transformer, six, 64 px     draws scenes, in six blocks                             30
+transformer, complete, 64   twelve, grown from the six, with captions that say all  75
+transformer, mixed or       goes on, or begins, with captions of all kinds          55   180
+whole, 64 px
+transformer, the same, 96   the same schedule to its end                            70    45
+segmenter                   masks from clicks                                       45    45
+==========================  ===================================================  =====  ====
 
 With ``--taught`` the rich transformer is grown from one of six blocks that an easy lesson is given first, see `data`
 and `deepening` (25 and 30 minutes, and no stage at 96 px). With ``--video`` those of the video model instead: its
 autoencoder (15), and the transformer, first on first frames alone and then on clips (60 with ``--compile --bfloat16``,
-100 without). With ``--start`` the transformer begins with the weights of a model that was exported, and that one's
-autoencoder is kept. What is finished is written, in half precision, into the folder ``shipped`` of the working folder.
-To ship it, copy its folders over those of ``refam_analysis/weights/data``, then make everything that is measured again:
-``refam experiment all`` (it takes the scenes that the models say they know), ``refam claims``, and ``python -m
-refam_analysis.training.card``.
+100 without). With ``--start`` the last course of the transformer is taken alone, and begins with the weights of a model
+that was exported, whose autoencoder is kept. What is finished is written, in half precision, into the folder
+``shipped`` of the working folder. To ship it, copy its folders over those of ``refam_analysis/weights/data``, then make
+everything that is measured again: ``refam experiment all`` (it takes the scenes that the models say they know), ``refam
+claims``, and ``python -m refam_analysis.training.card``.
 """
 
 from __future__ import annotations
@@ -44,72 +47,14 @@ from refam_analysis.segmentation.segmenters.embedded import SamConfig, save_embe
 from refam_analysis.training import autoencoder, dit, sam, video, video_autoencoder
 from refam_analysis.training.checkpoints import append_command, load_checkpoint
 from refam_analysis.training.export import export
+from refam_analysis.training.plans import PLANS, TAUGHT, Course, Plan
 from refam_analysis.training.text import load_tokenizers
 from refam_analysis.weights import embedded_folder
 
 SHIPPED = "shipped"
 """Folder, in the working folder, of what is finished."""
-EASY = "easy"
-"""Likewise, of the shallow transformer."""
 SLOW: Mapping[str, Any] = {}
 """Neither compiled nor in bfloat16: what every machine can do."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how large everything is.
-
-    Attributes:
-        configuration: of the image transformer, one of ``dit.CONFIGURATIONS``.
-        easy_configuration: of a shallow one that is taught an easy lesson first, and that the image transformer is
-            grown from; see `deepening`.
-        autoencoder_steps: of the image autoencoder.
-        scenes: that the transformer is trained on at the small size, and at the full one.
-        easy_steps: of the shallow one; 0 where there is none.
-        lesson: of the image transformer, one of ``data.LESSONS``; None for the usual one of the style.
-        dit_steps: of the transformer's schedule at the small size, and in all.
-        sizes: small and full height and width of the pictures.
-        batch: samples a step of the transformers.
-        peak: learning rate of the image transformers.
-        sam_steps: of the segmenter.
-        sam_start: that it begins with, one of those that ship; None for weights drawn anew.
-        video_autoencoder_steps: of the autoencoder of clips.
-        clips: that the video model is trained on: first frames alone, and whole ones.
-        video_steps: of its transformer's schedule on first frames alone, and in all. Where words are is learnt from
-            these three times as fast.
-        frames: of a clip.
-    """
-
-    configuration: str = "small"
-    easy_configuration: str = "small"
-    autoencoder_steps: int = 3000
-    scenes: tuple[int, int] = (40_000, 20_000)
-    easy_steps: int = 0
-    lesson: str | None = None
-    dit_steps: tuple[int, int] = (8000, 11_000)
-    sizes: tuple[int, int] = (64, 96)
-    batch: int = 64
-    peak: float = 1e-3
-    sam_steps: int = 8000
-    sam_start: str | None = None
-    video_autoencoder_steps: int = 4000
-    clips: tuple[int, int] = (40_000, 16_000)
-    video_steps: tuple[int, int] = (8000, 18_000)
-    frames: int = video.FRAMES
-
-
-PLANS: dict[Style, Plan] = {
-    "plain": Plan(),
-    "rich": Plan(
-        configuration="deep-wide", autoencoder_steps=5000, dit_steps=(14_000, 15_500), sam_steps=5000,
-        sam_start="embedded",
-    ),
-}  # fmt: skip
-TAUGHT = Plan(
-    configuration="tall", autoencoder_steps=5000, easy_steps=8000, scenes=(48_000, 16_000), lesson="rich-complete",
-    dit_steps=(6000, 6000), peak=1.5e-3, sam_steps=5000, sam_start="embedded",
-)  # fmt: skip
-"""Of rich scenes in two lessons; what the first one teaches is in the book (chapter 5)."""
 
 
 @dataclass(frozen=True)
@@ -147,59 +92,53 @@ def image_stages(
         plan: how long and how large everything is.
         seed: of weights, noise and captions.
         fast: ``compiled`` and ``bfloat16`` of :class:`refam_analysis.training.trainer.Hardware`.
-        start: folder of an exported model that the transformer begins with; its autoencoder is kept as it is.
+        start: folder of an exported model that the plan's last course begins with, without those before it; its
+            autoencoder is kept as it is.
     """
-    small, full = plan.sizes
-    first, whole = plan.dit_steps
-    taught = start is None and plan.easy_steps > 0
-
-    def transformer(size: int, scenes: int, until: int | None, minutes: float) -> None:
-        begin = _shallow_model(out, plan) if taught else start
-        dit.main(
-            out=out, configuration=plan.configuration, size=size, scenes=scenes, batch=plan.batch, steps=whole,
-            minutes=minutes, until=until, peak=plan.peak, seed=seed, scenes_style=style, lesson=plan.lesson,
-            start=begin, **fast,
-        )  # fmt: skip
-
     rebuilding = Stage(
         "autoencoder",
         "autoencoder",
         plan.autoencoder_steps,
         lambda minutes: autoencoder.main(
-            out=out, minutes=minutes, steps=plan.autoencoder_steps, size=full, seed=seed, scenes_style=style
+            out=out, minutes=minutes, steps=plan.autoencoder_steps, size=plan.sizes[1], seed=seed, scenes_style=style
         ),
     )
-    finishing = Stage(f"transformer, {full} px", "dit", whole, partial(transformer, full, plan.scenes[1], None))
+    stages = [rebuilding] if start is None else []
+    courses = plan.courses if start is None else plan.courses[-1:]
+    for before, course in zip((None, *courses), courses, strict=False):
+        begin = partial(_trained, out, before) if before else (lambda: start)
+        stages += _course_stages(out, style, plan, course, begin, dict(fast, seed=seed))
+    return [*stages, Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan, seed))]
+
+
+def _course_stages(
+    out: Path, style: Style, plan: Plan, course: Course, begin: Callable[[], Path | None], further: Mapping[str, Any]
+) -> list[Stage]:
+    """Those of one course of the transformer, which begins with the exported model that ``begin`` gives."""
+    folder = "" if course is plan.courses[-1] else course.name
+    first, whole = course.steps
+
+    def run(size: int, scenes: int, until: int, minutes: float) -> None:
+        if folder:
+            load_tokenizers(out, style)
+        dit.main(
+            out=out / folder, parts=out if folder else None, start=begin(), configuration=course.configuration,
+            size=size, scenes=scenes, batch=plan.batch, steps=course.schedule or whole, until=until, minutes=minutes,
+            peak=course.peak, scenes_style=style, lesson=course.lesson, **further,
+        )  # fmt: skip
+
+    sizes = zip(plan.sizes, course.scenes, course.steps, strict=True)
     return [
-        *([rebuilding] if start is None else []),
-        *([_easy_stage(out, style, plan, seed, fast)] if taught else []),
-        Stage(f"transformer, {small} px", "dit", first, partial(transformer, small, plan.scenes[0], first)),
-        *([finishing] if whole > first else []),
-        Stage("segmenter", "sam", plan.sam_steps, partial(_train_segmenter, out, style, plan, seed)),
+        Stage(f"transformer, {course.name}, {size} px", "dit", until, partial(run, size, scenes, until), folder)
+        for size, scenes, until in list(sizes)[: 2 if whole > first else 1]
     ]
 
 
-def _easy_stage(out: Path, style: Style, plan: Plan, seed: int, fast: Mapping[str, Any]) -> Stage:
-    """The shallow transformer, in a folder of its own."""
-
-    def run(minutes: float) -> None:
-        load_tokenizers(out, style)
-        # The rate need not fall to its end: the training goes on, in the deep one.
-        schedule = 3 * plan.easy_steps // 2
-        dit.main(
-            out=out / EASY, parts=out, configuration=plan.easy_configuration, size=plan.sizes[0],
-            scenes=plan.scenes[0], batch=plan.batch, steps=schedule, until=plan.easy_steps, minutes=minutes,
-            peak=plan.peak, seed=seed, scenes_style=style, lesson=f"{style}-easy", **fast,
-        )  # fmt: skip
-
-    return Stage(f"transformer, easy lesson, {plan.sizes[0]} px", "dit", plan.easy_steps, run, folder=EASY)
-
-
-def _shallow_model(out: Path, plan: Plan) -> Path:
-    """What the deep transformer begins with, written where it is not there yet."""
-    folder = out / EASY / "model"
+def _trained(out: Path, course: Course) -> Path:
+    """What the next course begins with, written where it is not there yet."""
+    folder = out / course.name / "model"
     if not folder.exists():
-        export(out / EASY, folder, configuration=plan.easy_configuration)
+        export(out / course.name, folder, configuration=course.configuration)
     return folder
 
 
@@ -330,7 +269,7 @@ def train_all(
         video.export_video(out, folder, configuration="small", size=plan.sizes[0], frames=plan.frames)
     else:
         folder = out / SHIPPED / EMBEDDED_MODELS["embedded" if style == "plain" else f"embedded-{style}"]
-        export(out, folder, configuration=plan.configuration)
+        export(out, folder, configuration=plan.courses[-1].configuration)
     print(f"{folder} is written: see the head of refam_analysis/training/all.py for how it is shipped.")
     return True
 

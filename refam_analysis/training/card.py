@@ -27,6 +27,7 @@ from refam_analysis.experiments.settings import NAME as SETTINGS
 from refam_analysis.experiments.styles import style_in
 from refam_analysis.experiments.video import NAME as VIDEO
 from refam_analysis.models.loading import EMBEDDED_MODELS
+from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
 from refam_analysis.training import card_texts as texts
 from refam_analysis.training import video
@@ -41,7 +42,7 @@ _USED = {
 """The results that a model's card reads."""
 _TRAINED = {
     "autoencoder": "Autoencoder",
-    EARLIER: "Shallow transformer and text encoders",
+    EARLIER: "Transformer and text encoders, earlier runs",
     "dit": "Transformer and text encoders",
 }
 """What is trained for a transformer's card, by its name in the log; steps and samples count on."""
@@ -55,6 +56,7 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
         model: its name, as :func:`refam_analysis.load_model` takes it.
     """
     grounding, learning = results[GROUNDING], results[LEARNING]
+    style = style_in(grounding.provenance.configuration)
     ratio = logged_numbers(learning["log"], "autoencoder").get("psnr")
     rebuilt = [f"Peak signal-to-noise ratio of rebuilt held-out pictures: {ratio:.1f} dB."] if ratio else []
     return _card(
@@ -62,10 +64,10 @@ def transformer_card(results: Mapping[str, Result], model: str = "embedded") -> 
         [
             texts.DIT_INTRODUCTION[model],
             texts.DIT_FOLDER.format(model=model),
-            texts.DIT_DATA[style_in(grounding.provenance.configuration)],
+            texts.DIT_DATA[style],
             "## Training",
             texts.DIT_TRAINING,
-            *_grown(learning),
+            *_grown(learning, style),
             _training(learning, _TRAINED),
             *_trained_further(learning["curves"]),
             *rebuilt,
@@ -165,12 +167,12 @@ def _card(library: str, parts: Sequence[str]) -> str:
     return "\n\n".join([header, *(part.strip() for part in parts)]) + "\n"
 
 
-def _grown(learning: Result) -> list[str]:
+def _grown(learning: Result, style: Style) -> list[str]:
     """What the transformer was grown from, where it was."""
     if EARLIER not in set(learning["curves"]["model"]):
         return []
     shallow, deep = _blocks(learning, EARLIER), _blocks(learning)
-    return [_wrapped(" ".join(texts.DIT_GROWN.format(shallow=shallow, deep=deep).split()))]
+    return [_wrapped(" ".join(texts.DIT_GROWN[style].format(shallow=shallow, deep=deep).split()))]
 
 
 def _training(learning: Result, models: Mapping[str, str]) -> str:

@@ -50,11 +50,18 @@ The autoencoder was trained first, then transformer and text encoders together. 
 stored in half precision and computed in float32.
 """
 
-DIT_GROWN = """
+DIT_GROWN: dict[Style, str] = {
+    "plain": """
+A shallow transformer of {shallow} blocks came first. From it the {deep} blocks were grown, by copies behind its blocks
+that begin by adding nothing, and trained on scenes of one to three objects with captions that name most of them, each
+with its colour and its shape; then on all scenes. Steps and samples are counted on from run to run.
+""",
+    "rich": """
 A shallow transformer of {shallow} blocks was taught an easy lesson first: one to three whole objects on faint textures,
 with captions that name nearly all of them. From it the {deep} blocks were grown, by copies behind its blocks that begin
-by adding nothing, and trained on whole scenes; steps and samples are counted on from the shallow one's.
-"""
+by adding nothing, and trained on whole scenes. Steps and samples are counted on from run to run.
+""",
+}
 
 DIT_LIMITS = """
 ## Limits

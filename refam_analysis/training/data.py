@@ -55,6 +55,7 @@ LESSONS: Mapping[str, Lesson] = MappingProxyType(
     {
         "plain": Lesson(_in_turn(4, 0.2, "plain"), describe),
         "plain-complete": Lesson(_in_turn(3, 0.2, "plain"), partial(describe, complete=0.7)),
+        "plain-mixed": Lesson(_in_turn(4, 0.2, "plain"), partial(describe, complete=0.5)),
         "rich": Lesson(_in_turn(6, 0.4, "rich"), describe_rich),
         "rich-easy": Lesson(_in_turn(3, 0.0, "rich"), partial(describe_rich, complete=0.7), texture=0.2),
         "rich-complete": Lesson(_in_turn(6, 0.4, "rich"), partial(describe_rich, complete=0.5)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,25 +15,16 @@ from typer.testing import CliRunner
 
 from refam_analysis.models import load_model
 from refam_analysis.segmentation.segmenters.embedded import load_embedded_sam, scenes_of_segmenter
-from refam_analysis.training.all import (
-    EASY,
-    PLANS,
-    SHIPPED,
-    TAUGHT,
-    Plan,
-    Stage,
-    image_stages,
-    main,
-    run_stages,
-    train_all,
-    video_stages,
-)
+from refam_analysis.training.all import SHIPPED, Stage, image_stages, main, run_stages, train_all, video_stages
 from refam_analysis.training.checkpoints import save_checkpoint
+from refam_analysis.training.data import LESSONS
 from refam_analysis.training.dit import CONFIGURATIONS
+from refam_analysis.training.plans import PLANS, TAUGHT, Course, Plan
 from refam_analysis.weights import embedded_folder
 
+WHOLE = Course("whole", scenes=(3, 3), steps=(1, 2))
 TINY = Plan(
-    autoencoder_steps=1, scenes=(3, 3), dit_steps=(1, 2), sizes=(48, 56), batch=2, sam_steps=1,
+    courses=(WHOLE,), autoencoder_steps=1, sizes=(48, 56), batch=2, sam_steps=1,
     video_autoencoder_steps=1, clips=(3, 3), video_steps=(1, 2), frames=7,
 )  # fmt: skip
 
@@ -80,11 +72,12 @@ def test_an_image_model_is_trained_at_both_sizes_and_written(run_folder: Path) -
 
 
 def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
-    plan = replace(TINY, configuration="tall", easy_steps=1, lesson="rich-complete", sam_start="embedded")
-    assert train_all("rich", minutes=30, plan=plan, out=run_folder)
-    assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"] and commands(run_folder / EASY) == ["dit"]
+    easy = replace(WHOLE, name="easy", lesson="rich-easy", steps=(1, 1), schedule=3)
+    courses = (easy, replace(WHOLE, lesson="rich-complete", configuration="tall"))
+    assert train_all("rich", minutes=30, plan=replace(TINY, courses=courses, sam_start="embedded"), out=run_folder)
+    assert commands(run_folder) == ["autoencoder", "dit", "dit", "sam"] and commands(run_folder / "easy") == ["dit"]
     shallow, deep = (
-        load_model(folder) for folder in (run_folder / EASY / "model", run_folder / SHIPPED / "embedded-rich")
+        load_model(folder) for folder in (run_folder / "easy" / "model", run_folder / SHIPPED / "embedded-rich")
     )
     assert (len(shallow.transformer.transformer_blocks), len(deep.transformer.transformer_blocks)) == (2, 4)
     assert shallow.scene_style == deep.scene_style == "rich"
@@ -100,10 +93,23 @@ def test_a_rich_model_is_grown_from_a_shallow_one(run_folder: Path) -> None:
     assert copy.attn.to_out[0].weight.abs().max() < 1e-3 < origin.attn.to_out[0].weight.abs().max()
 
 
-def test_the_taught_model_is_as_deep_and_has_no_easy_stage_where_it_begins_with_another(tmp_path: Path) -> None:
-    configuration = CONFIGURATIONS[TAUGHT.configuration]
-    assert configuration.double_blocks + configuration.single_blocks >= 12
-    assert [stage.folder for stage in image_stages(tmp_path, "rich", TAUGHT)] == ["", EASY, "", ""]
+@pytest.mark.parametrize("plan", [*PLANS.values(), TAUGHT])
+def test_plans_end_in_twelve_blocks_that_their_courses_can_grow_to(plan: Plan) -> None:
+    sizes = [
+        (chosen.double_blocks, chosen.single_blocks)
+        for chosen in (CONFIGURATIONS[course.configuration] for course in plan.courses)
+    ]
+    assert sum(sizes[-1]) >= 12
+    for before, after in pairwise(sizes):
+        assert all(wanted % there == 0 for wanted, there in zip(after, before, strict=True))
+    assert {course.lesson for course in plan.courses} <= {None, *LESSONS}
+
+
+def test_courses_follow_each_other_and_only_the_last_is_left_where_a_training_begins_with_a_model(
+    tmp_path: Path,
+) -> None:
+    folders = [stage.folder for stage in image_stages(tmp_path, "plain", PLANS["plain"])]
+    assert folders == ["", "six", "complete", "", "", ""]
     begun = image_stages(tmp_path, "rich", TAUGHT, start=embedded_folder("embedded-rich"))
     assert [(stage.checkpoint, stage.folder) for stage in begun] == [("dit", ""), ("sam", "")]
 
@@ -144,10 +150,8 @@ def test_a_video_model_is_trained_and_written(tmp_path: Path) -> None:
         torch.testing.assert_close(old, new, atol=1e-3, rtol=0)  # two steps of at most 1e-5, and half precision
 
 
-def test_the_rich_model_is_deep_and_its_schedules_follow_each_other(tmp_path: Path) -> None:
+def test_schedules_of_a_rich_model_follow_each_other(tmp_path: Path) -> None:
     stages = image_stages(tmp_path, "rich", PLANS["rich"])
-    configuration = CONFIGURATIONS[PLANS["rich"].configuration]
-    assert configuration.double_blocks + configuration.single_blocks >= 12
     assert [stage.checkpoint for stage in stages] == ["autoencoder", "dit", "dit", "sam"]
     assert stages[1].steps < stages[2].steps
     stages = video_stages(tmp_path, "rich", PLANS["rich"])

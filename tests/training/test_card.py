@@ -117,8 +117,12 @@ def test_the_card_of_a_grown_model_tells_what_it_was_grown_from(results: dict[st
     earlier = table[table["model"] == "dit"].assign(model="dit_earlier", step=table["step"] // 2)
     results["learning"] = result("learning", {}, log=log, curves=pd.concat([table, earlier]))
     words = " ".join(transformer_card(results).split())
-    assert "A shallow transformer of six blocks was taught an easy lesson first" in words
-    assert "Shallow transformer and text encoders: 18,000 steps" in words and "training.dit --easy" in words
+    assert "A shallow transformer of six blocks came first" in words and "faint textures" not in words
+    assert "Transformer and text encoders, earlier runs: 18,000 steps" in words and "training.dit --easy" in words
+    results["grounding"].provenance.configuration["style"] = "rich"
+    assert "A shallow transformer of six blocks was taught an easy lesson first" in " ".join(
+        transformer_card(results).split()
+    )
 
 
 def test_a_card_without_drawings_says_nothing_of_them(results: dict[str, Result]) -> None:
