@@ -22,7 +22,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval, two_sided_sig
 from refam_analysis.evaluation.items import GroundingItem, hard_items
 from refam_analysis.evaluation.metrics import mask_ious, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import items_in, model_option, segmenter_sha256, style_option
+from refam_analysis.experiments.styles import items_in, model_option, segmenter_of, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -30,7 +30,7 @@ from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.mask_choice import MASK_CHOICES, choose_mask
 from refam_analysis.segmentation.pipeline import default_settings, segment
-from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
 from refam_analysis.weights import embedded_folder
 
@@ -88,8 +88,8 @@ def run(
     model = load_model(folder)
     settings = default_settings(model)
     style = test.style or model.scene_style
-    name = embedded_segmenter(style)
-    segmenter, weights = load_segmenter(name), weights_sha256(folder, also=["refam.json"]) | segmenter_sha256(name)
+    segmenter, weights = segmenter_of(style)
+    weights |= weights_sha256(folder, also=["refam.json"])
     configuration = {**dataclasses.asdict(test), "style": style, "settings": settings.to_dict()}
     parts = Parts(results.parent / ".cache", NAME, {**configuration, **weights})
     splits: dict[Split, int] = {"validation": test.validation, "test": test.test}

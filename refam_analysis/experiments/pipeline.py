@@ -23,19 +23,14 @@ from refam_analysis.evaluation.grounding import exchanged_expressions, points_of
 from refam_analysis.evaluation.items import GroundingItem
 from refam_analysis.evaluation.metrics import ious_of, mask_overlaps, points_on
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import (
-    items_in,
-    model_option,
-    segmenter_sha256,
-    style_option,
-)
+from refam_analysis.experiments.styles import items_in, model_option, segmenter_of, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
 from refam_analysis.scenes import KINDS, ExpressionKind
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
-from refam_analysis.segmentation.segmenters import Segmenter, embedded_segmenter, load_segmenter
+from refam_analysis.segmentation.segmenters import Segmenter
 from refam_analysis.segmentation.settings import HeatmapSettings
 from refam_analysis.weights import embedded_folder
 
@@ -103,8 +98,8 @@ def run(
     test, folder = test or PipelineTest(), folder or embedded_folder("embedded-dit")
     watch, model = Stopwatch(), load_model(folder)
     style, settings = test.style or model.scene_style, default_settings(model)
-    name = embedded_segmenter(style)
-    segmenter, weights = load_segmenter(name), weights_sha256(folder, also=["refam.json"]) | segmenter_sha256(name)
+    segmenter, weights = segmenter_of(style)
+    weights |= weights_sha256(folder, also=["refam.json"])
     configuration = {
         **dataclasses.asdict(test), "style": style, "settings": settings.to_dict(), "magnets": DEFAULT_MAGNETS,
         "kinds": PLAIN_KINDS if model.family.is_video else KINDS, "objects": OBJECTS,

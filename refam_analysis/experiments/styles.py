@@ -16,7 +16,12 @@ from refam_analysis.models.base import DiffusionModel
 from refam_analysis.scenes import ExpressionKind
 from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.segmentation.segmenters import EMBEDDED_SEGMENTERS
+from refam_analysis.segmentation.segmenters import (
+    EMBEDDED_SEGMENTERS,
+    Segmenter,
+    embedded_segmenter,
+    load_segmenter,
+)
 from refam_analysis.weights import embedded_folder
 
 
@@ -49,6 +54,16 @@ def segmenter_sha256(*names: str) -> dict[str, str]:
     """
     folders = [embedded_folder(EMBEDDED_SEGMENTERS[name]) for name in names if name in EMBEDDED_SEGMENTERS]
     return {file: digest for folder in folders for file, digest in weights_sha256(folder).items()}
+
+
+def segmenter_of(style: Style) -> tuple[Segmenter, dict[str, str]]:
+    """The segmenter that ships for scenes of a style, and the sha256 of its weights, as a result notes them.
+
+    >>> sorted(segmenter_of("rich")[1])
+    ['embedded-rich-sam/model.safetensors']
+    """
+    name = embedded_segmenter(style)
+    return load_segmenter(name), segmenter_sha256(name)
 
 
 def style_in(configuration: Mapping[str, Any]) -> Style:

@@ -19,7 +19,7 @@ from refam_analysis.analysis.statistics import bootstrap_interval
 from refam_analysis.evaluation.items import moving_options
 from refam_analysis.evaluation.moving import MOVING_SOURCES, SPEEDS, MovingReport, moving_accuracy, settings_accuracy
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.experiments.styles import model_option, segmenter_sha256, style_in, style_option
+from refam_analysis.experiments.styles import model_option, segmenter_of, style_in, style_option
 from refam_analysis.models import load_model
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.prompts import DEFAULT_MAGNETS
@@ -27,8 +27,7 @@ from refam_analysis.scenes import MOVING_KINDS, MovingSample, MovingScenes
 from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.motion import EVENTS
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings, load_segmenter
-from refam_analysis.segmentation.segmenters import embedded_segmenter
+from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings
 from refam_analysis.segmentation.video.reprompting import FollowSettings
 from refam_analysis.weights import embedded_folder
 
@@ -110,8 +109,8 @@ def run(
     watch = Stopwatch()
     model = load_model(folder)
     style = test.style or model.scene_style
-    name = embedded_segmenter(style)
-    segmenter, weights = load_segmenter(name), weights_sha256(folder, also=["refam.json"]) | segmenter_sha256(name)
+    segmenter, weights = segmenter_of(style)
+    weights |= weights_sha256(folder, also=["refam.json"])
     about = {**dataclasses.asdict(test), "style": style}
     parts = Parts(results.parent / ".cache", NAME, {**about, **weights})
     settings = default_settings(model)
@@ -186,7 +185,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     test = VideoTest(about["clips"], about["validation"], tuple(about["magnets"]), about["seed"])
     clips = followed_clips(result)
     return _measured(
-        model, load_segmenter(embedded_segmenter(style_in(about))), [clips[i] for i in range(first, first + number)],
+        model, segmenter_of(style_in(about))[0], [clips[i] for i in range(first, first + number)],
         HeatmapSettings.from_dict(about["settings"]), FollowSettings(**about["follow"]), test, first, progress=False,
     )  # fmt: skip
 

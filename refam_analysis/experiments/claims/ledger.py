@@ -29,13 +29,12 @@ from refam_analysis.experiments.provenance import (
     weights_sha256,
     write_result,
 )
-from refam_analysis.experiments.styles import items_in, style_option
+from refam_analysis.experiments.styles import items_in, segmenter_of, style_option
 from refam_analysis.models import load_model, usual_device
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
-from refam_analysis.segmentation.segmenters import embedded_segmenter, load_segmenter
 from refam_analysis.weights import embedded_folder
 
 NAME = "claims"
@@ -89,16 +88,18 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
     """
     test, watch = test or LedgerRun(), Stopwatch()
     model = load_model(test.model, device=usual_device(test.model))
-    weights = shipped_sha256(test.model)
+    style = test.style or model.scene_style
+    shipped = shipped_sha256(test.model)
+    weights = shipped | segmenter_of(style)[1]
     settings = default_settings(model)
     configuration = {
         **dataclasses.asdict(test),
-        "style": test.style or model.scene_style,
+        "style": style,
         "first_scene": FIRST_SCENE,
         "settings": settings.to_dict(),
         "model_name": model.name,
         "revision": model.revision,
-        "folder": {} if weights else _of_folder(test.model),
+        "folder": {} if shipped else _of_folder(test.model),
         "rules": [dataclasses.asdict(criterion) for criterion in CRITERIA],
     }
     parts = Parts(out.parent.parent / ".cache", out.name, {**configuration, **weights})
@@ -195,7 +196,7 @@ def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:
         model=model,
         untrained=untrained(model, test.seed) if test.control else None,
         settings=default_settings(model),
-        segmenter=load_segmenter(embedded_segmenter(test.style or model.scene_style)),
+        segmenter=segmenter_of(test.style or model.scene_style)[0],
         noise_level=test.noise_level,
     )
 

@@ -17,6 +17,7 @@ from refam_analysis.experiments.claims import ledger
 from refam_analysis.experiments.claims.measures import Asked, measure_batch, untestable
 from refam_analysis.experiments.claims.rules import CRITERIA
 from refam_analysis.experiments.provenance import Result
+from refam_analysis.experiments.styles import segmenter_sha256
 from refam_analysis.files import read_json
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.segmentation.pipeline import default_settings
@@ -161,7 +162,9 @@ def test_a_bundle_opens_with_its_tables_and_recordings(packed: Path, result: Res
     pd.testing.assert_frame_equal(bundle.ledger["scenes"], result["scenes"])
     assert bundle.phenomena["entropy"]["scenes"].unique().tolist() == [2]
     assert bundle.phenomena.provenance.configuration["first_scene"] == ledger.FIRST_SCENE
-    assert bundle.phenomena.provenance.weights == bundle.ledger.provenance.weights == ledger.shipped_sha256("embedded")
+    own = ledger.shipped_sha256("embedded")
+    assert bundle.phenomena.provenance.weights == own
+    assert bundle.ledger.provenance.weights == own | segmenter_sha256("embedded")
     plain, magnets = sorted(bundle.recordings, key=lambda one: len(one.attrs["magnets"]))
     assert plain["image_to_text"].dtype == np.float16 and plain["image_to_text"].sizes["head"] == 1
     assert [token.kind for token in magnets.tokens].count("magnet") > 5
