@@ -27,7 +27,8 @@ from refam_analysis.scenes import MOVING_KINDS, MovingSample, MovingScenes
 from refam_analysis.scenes.dataset import Split
 from refam_analysis.scenes.motion import EVENTS
 from refam_analysis.scenes.sampling import Style
-from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings
+from refam_analysis.segmentation import HeatmapSettings, Segmenter, default_settings, load_segmenter
+from refam_analysis.segmentation.segmenters import embedded_segmenter
 from refam_analysis.segmentation.video.reprompting import FollowSettings
 from refam_analysis.weights import embedded_folder
 
@@ -185,7 +186,7 @@ def repeat(result: Result, model: DiffusionModel, *, first: int, number: int) ->
     test = VideoTest(about["clips"], about["validation"], tuple(about["magnets"]), about["seed"])
     clips = followed_clips(result)
     return _measured(
-        model, segmenter_of(style_in(about))[0], [clips[i] for i in range(first, first + number)],
+        model, load_segmenter(embedded_segmenter(style_in(about))), [clips[i] for i in range(first, first + number)],
         HeatmapSettings.from_dict(about["settings"]), FollowSettings(**about["follow"]), test, first, progress=False,
     )  # fmt: skip
 

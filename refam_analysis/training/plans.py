@@ -1,4 +1,4 @@
-"""How long and how large the trainings are that `all` runs: the plans by which the models that ship were made."""
+"""How long and how large the trainings are that `all` runs."""
 
 from __future__ import annotations
 

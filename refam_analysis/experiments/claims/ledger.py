@@ -29,12 +29,13 @@ from refam_analysis.experiments.provenance import (
     weights_sha256,
     write_result,
 )
-from refam_analysis.experiments.styles import items_in, segmenter_of, style_option
+from refam_analysis.experiments.styles import items_in, segmenter_sha256, style_option
 from refam_analysis.models import load_model, usual_device
 from refam_analysis.models.base import DiffusionModel
 from refam_analysis.models.loading import EMBEDDED_MODELS
 from refam_analysis.scenes.sampling import Style
 from refam_analysis.segmentation.pipeline import default_settings
+from refam_analysis.segmentation.segmenters import embedded_segmenter, load_segmenter
 from refam_analysis.weights import embedded_folder
 
 NAME = "claims"
@@ -90,7 +91,7 @@ def run(test: LedgerRun | None = None, *, out: Path = RESULTS / NAME, progress: 
     model = load_model(test.model, device=usual_device(test.model))
     style = test.style or model.scene_style
     shipped = shipped_sha256(test.model)
-    weights = shipped | segmenter_of(style)[1]
+    weights = shipped | segmenter_sha256(embedded_segmenter(style))
     settings = default_settings(model)
     configuration = {
         **dataclasses.asdict(test),
@@ -196,7 +197,7 @@ def _asked(model: DiffusionModel, test: LedgerRun) -> Asked:
         model=model,
         untrained=untrained(model, test.seed) if test.control else None,
         settings=default_settings(model),
-        segmenter=segmenter_of(test.style or model.scene_style)[0],
+        segmenter=load_segmenter(embedded_segmenter(test.style or model.scene_style)),
         noise_level=test.noise_level,
     )
 
