@@ -143,24 +143,20 @@ def measured(
     Returns:
         A table for each of ``TABLES``; see :func:`run`.
     """
-    asked: dict[str, Callable[[], Result]] = {
-        "points": lambda: grounding.run(
-            grounding.GroundingTest(items=sizes.scenes, seed=sizes.seed),
-            folder=model, results=results, progress=progress,
-        ),
-        "drawing": lambda: generation.run(
-            generation.GenerationTest(captions=sizes.captions, seed=sizes.seed),
-            folder=model, results=results, progress=progress,
-        ),
-        "exchanges": lambda: exchange.run(
-            exchange.ExchangeTest(scenes=sizes.exchanges, seed=sizes.seed),
-            folder=model, results=results, progress=progress,
-        ),
-    }  # fmt: skip
+    asked: dict[str, Callable[..., Result]] = {
+        "points": partial(grounding.run, grounding.GroundingTest(items=sizes.scenes, seed=sizes.seed)),
+        "drawing": partial(generation.run, generation.GenerationTest(captions=sizes.captions, seed=sizes.seed)),
+        "exchanges": partial(exchange.run, exchange.ExchangeTest(scenes=sizes.exchanges, seed=sizes.seed)),
+    }
     found = {"readings": parts.keep(f"readings-{name}", search)}
     for table, ask in asked.items():
-        found[table] = parts.keep(f"{table}-{name}", lambda ask=ask: ask()["summary"])
+        measure = partial(_summary, partial(ask, folder=model, results=results, progress=progress))
+        found[table] = parts.keep(f"{table}-{name}", measure)
     return found
+
+
+def _summary(measure: Callable[[], Result]) -> pd.DataFrame:
+    return measure()["summary"]
 
 
 def stacked(tables: Sequence[Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
