@@ -25,6 +25,10 @@ from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwa
 from refam_analysis.training.pointing import Sizes, measured, stacked
 
 NAME = "courses"
+NOISE_LEVEL = 0.85
+"""At which the loss feels most of a caption."""
+EXCHANGES = ("colour", "shape", "place", "colours swapped", "places swapped")
+DRAWN = ("colour fills the object", "object in the named place", "shape as named")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,33 @@ def run(courses: Mapping[str, Path], test: CoursesTest, *, results: Path = RESUL
     result = write_result(NAME, stacked(tables), watch.provenance(test.command(courses), about, {}), results=results)
     parts.forget()
     return result
+
+
+def beside(models: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """What was measured of several models, in words.
+
+    Args:
+        models: by name, the tables ``points``, ``drawing`` and ``exchanges`` of each, as :func:`run` gives them of one
+            course. They may have rows of more than is shown.
+
+    Returns:
+        A column a model, of strings such as "0.70 [0.66, 0.74]", with 95 % intervals. Its rows: by how much the
+        diffusion loss grows for each exchange in a caption, in thousandths at noise level ``NOISE_LEVEL``; the share
+        of points on the target; and shares of what is drawn.
+    """
+    return pd.DataFrame({name: _in_words(tables) for name, tables in models.items()})
+
+
+def _in_words(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """One column of :func:`beside`."""
+    felt = tables["exchanges"].query("noise_level == @NOISE_LEVEL").set_index("exchange").loc[list(EXCHANGES)]
+    felt = (1000 * felt[["growth", "growth_low", "growth_high"]]).rename(index="loss: {}".format)
+    point = tables["points"].query("source == 'model' and kind == 'all'")[["target", "target_low", "target_high"]]
+    drawn = tables["drawing"].set_index("measure").loc[list(DRAWN), ["share", "low", "high"]]
+    parts = [felt.round(1) + 0.0, point.set_axis(["points on the target"]).round(2),
+             drawn.rename(index="drawn: {}".format).round(2)]  # fmt: skip
+    rows = pd.concat([part.set_axis(["value", "low", "high"], axis=1) for part in parts])
+    return rows.apply(lambda row: f"{row.value:g} [{row.low:g}, {row.high:g}]", axis=1)
 
 
 def _reading(model: Path, test: CoursesTest, results: Path, progress: bool) -> pd.DataFrame:

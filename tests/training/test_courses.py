@@ -13,7 +13,7 @@ from refam_analysis.evaluation import grounding_accuracy, hard_items
 from refam_analysis.experiments import load_result
 from refam_analysis.models import load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings
-from refam_analysis.training.courses import CoursesTest, named_folder, run
+from refam_analysis.training.courses import CoursesTest, beside, named_folder, run
 from refam_analysis.training.export import export
 
 TEST = CoursesTest(search=2, scenes=4, captions=2, exchanges=3)
@@ -49,6 +49,19 @@ def test_points_are_those_of_the_course_in_the_chosen_reading(courses: dict[str,
     again = grounding_accuracy(model, hard_items("test", 4), chosen, sources=["model"]).summary()
     row = found["points"].query("course == 'second' and source == 'model' and kind == 'all'")
     assert row["target"].item() == pytest.approx(again["target"].item())
+
+
+def test_models_stand_beside_each_other_with_their_intervals(courses: dict[str, Path]) -> None:
+    found = load_result("courses", results=courses["first"].parents[1] / "results").tables
+    of = {name: {table: rows[rows["course"] == name] for table, rows in found.items()} for name in courses}
+    words = beside(of)
+    assert list(words) == ["first", "second"]
+    felt = of["first"]["exchanges"].query("noise_level == 0.85 and exchange == 'colour'").iloc[0]
+    low, high = (float(end) for end in words.loc["loss: colour", "first"].split("[")[1].rstrip("]").split(","))
+    assert (low, high) == pytest.approx((1000 * felt.growth_low, 1000 * felt.growth_high), abs=0.051)
+    drawn = of["second"]["drawing"].set_index("measure")["share"]["shape as named"]
+    assert float(words.loc["drawn: shape as named", "second"].split()[0]) == pytest.approx(drawn, abs=0.005)
+    assert "points on the target" in words.index
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
