@@ -73,7 +73,7 @@ def run(courses: Mapping[str, Path], test: CoursesTest, *, results: Path = RESUL
     return result
 
 
-def beside(models: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+def side_by_side(models: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
     """What was measured of several models, in words.
 
     Args:
@@ -89,7 +89,7 @@ def beside(models: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def _in_words(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
-    """One column of :func:`beside`."""
+    """One column of :func:`side_by_side`."""
     felt = tables["exchanges"].query("noise_level == @NOISE_LEVEL").set_index("exchange").loc[list(EXCHANGES)]
     felt = (1000 * felt[["growth", "growth_low", "growth_high"]]).rename(index="loss: {}".format)
     point = tables["points"].query("source == 'model' and kind == 'all'")[["target", "target_low", "target_high"]]

@@ -13,7 +13,7 @@ from refam_analysis.evaluation import grounding_accuracy, hard_items
 from refam_analysis.experiments import load_result
 from refam_analysis.models import load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings
-from refam_analysis.training.courses import CoursesTest, beside, named_folder, run
+from refam_analysis.training.courses import CoursesTest, named_folder, run, side_by_side
 from refam_analysis.training.export import export
 
 TEST = CoursesTest(search=2, scenes=4, captions=2, exchanges=3)
@@ -54,7 +54,7 @@ def test_points_are_those_of_the_course_in_the_chosen_reading(courses: dict[str,
 def test_models_stand_beside_each_other_with_their_intervals(courses: dict[str, Path]) -> None:
     found = load_result("courses", results=courses["first"].parents[1] / "results").tables
     of = {name: {table: rows[rows["course"] == name] for table, rows in found.items()} for name in courses}
-    words = beside(of)
+    words = side_by_side(of)
     assert list(words) == ["first", "second"]
     felt = of["first"]["exchanges"].query("noise_level == 0.85 and exchange == 'colour'").iloc[0]
     low, high = (float(end) for end in words.loc["loss: colour", "first"].split("[")[1].rstrip("]").split(","))
