@@ -14,8 +14,8 @@ everywhere, and its attention can be compared with an exact truth.
     "embedded-rich": """
 # The embedded diffusion transformer of rich scenes
 
-A small FLUX of twelve blocks that draws shaded, textured scenes from sentences. It is deeper than the other model of
-this package and its scenes are harder, so that depth, materials and occlusion can be looked at.
+A small FLUX of twelve blocks that draws shaded, textured scenes from sentences. It is wider than the other model of
+this package and its scenes are harder, so that materials and occlusion can be looked at.
 """,
 }
 DIT_FOLDER = """
@@ -54,7 +54,8 @@ DIT_GROWN: dict[Style, str] = {
     "plain": """
 A shallow transformer of {shallow} blocks came first. From it the {deep} blocks were grown, by copies behind its blocks
 that begin by adding nothing, and trained on scenes of one to three objects with captions that name most of them, each
-with its colour and its shape; then on all scenes. Steps and samples are counted on from run to run.
+with its colour and its shape; then on all scenes. Steps and samples are counted on from run to run. Where a command
+starts from `embedded-dit`, that was the model of {shallow} blocks, which shipped before.
 """,
     "rich": """
 A shallow transformer of {shallow} blocks was taught an easy lesson first: one to three whole objects on faint textures,

@@ -11,6 +11,7 @@ them, and measured on test scenes as the shipped weights are: :mod:`refam_analys
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,13 +31,11 @@ NAME = "pointing"
 TABLES = ("readings", "points", "drawing", "exchanges")
 
 
-@dataclass(frozen=True)
-class PointingTest:
-    """What is measured of every step.
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured of every model.
 
     Attributes:
-        milestones: steps whose weights were put aside.
-        configuration: which of ``dit.CONFIGURATIONS`` was trained.
         search: validation scenes that find a reading, and as many that choose.
         scenes: of the test split, for the points.
         captions: that are drawn.
@@ -44,21 +43,44 @@ class PointingTest:
         seed: of all of it; not of the training.
     """
 
-    milestones: tuple[int, ...]
-    configuration: str = "small"
     search: int = 250
     scenes: int = 500
     captions: int = 200
     exchanges: int = 256
     seed: int = 0
 
+    @property
+    def search_settings(self) -> settings.SettingsSearch:
+        """How a reading is searched."""
+        return settings.SettingsSearch(items=self.search, seed=self.seed)
+
+    @property
+    def options(self) -> str:
+        """As a command takes them."""
+        return (
+            f"--search {self.search} --scenes {self.scenes} --captions {self.captions} --exchanges {self.exchanges} "
+            f"--seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class PointingTest(Sizes):
+    """What is measured of every step.
+
+    Attributes:
+        milestones: steps whose weights were put aside.
+        configuration: which of ``dit.CONFIGURATIONS`` was trained.
+    """
+
+    milestones: tuple[int, ...]
+    configuration: str = "small"
+
     def command(self, run: Path) -> str:
         """Makes the result again; where the working folder lies is left out."""
         steps = " ".join(f"--step {step}" for step in self.milestones)
         return (
             f"python -m refam_analysis.training.{NAME} {run_options([run])} {steps} --configuration "
-            f"{self.configuration} --search {self.search} --scenes {self.scenes} --captions {self.captions} "
-            f"--exchanges {self.exchanges} --seed {self.seed}"
+            f"{self.configuration} {self.options}"
         )
 
 
@@ -82,15 +104,64 @@ def run(folder: Path, test: PointingTest, *, results: Path = RESULTS, progress: 
     """
     watch, about = Stopwatch(), {**dataclasses.asdict(test), **about_runs([folder])}
     parts = Parts(results.parent / ".cache", f"{NAME}-{folder.name}", about)
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    tables = []
     for step in tqdm(test.milestones, desc="steps", disable=not progress):
-        for name, make in zip(TABLES, (_reading, _points, _drawing, _exchanges), strict=True):
-            rows = parts.keep(f"{name}-{step}", partial(make, folder, test, step, progress))
-            tables[name].append(rows.assign(step=step))
-    whole = {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
-    result = write_result(NAME, whole, watch.provenance(test.command(folder), about, {}), results=results)
+        model, own = folder / f"model-{step}", folder / f"results-{step}"
+        search = partial(
+            exported_reading, folder, model, test.search_settings, configuration=test.configuration, results=own,
+            step=step, progress=progress,
+        )  # fmt: skip
+        found = measured(model, test, search, parts, str(step), results=own, progress=progress)
+        tables.append({name: rows.assign(step=step) for name, rows in found.items()})
+    result = write_result(NAME, stacked(tables), watch.provenance(test.command(folder), about, {}), results=results)
     parts.forget()
     return result
+
+
+def measured(
+    model: Path,
+    sizes: Sizes,
+    search: Callable[[], pd.DataFrame],
+    parts: Parts,
+    name: str,
+    *,
+    results: Path,
+    progress: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """Search how a model is read and measure it, as those that ship are; what was done before is not done again.
+
+    Args:
+        model: its folder.
+        sizes: how much is measured.
+        search: lets validation scenes choose how the model is read, writes that into its folder, and gives the chosen
+            row of the finalists.
+        parts: that are kept.
+        name: of the model among them.
+        results: where each measurement leaves its result.
+        progress: show bars.
+
+    Returns:
+        A table for each of ``TABLES``; see :func:`run`.
+    """
+    asked: dict[str, Callable[..., Result]] = {
+        "points": partial(grounding.run, grounding.GroundingTest(items=sizes.scenes, seed=sizes.seed)),
+        "drawing": partial(generation.run, generation.GenerationTest(captions=sizes.captions, seed=sizes.seed)),
+        "exchanges": partial(exchange.run, exchange.ExchangeTest(scenes=sizes.exchanges, seed=sizes.seed)),
+    }
+    found = {"readings": parts.keep(f"readings-{name}", search)}
+    for table, ask in asked.items():
+        measure = partial(_summary, partial(ask, folder=model, results=results, progress=progress))
+        found[table] = parts.keep(f"{table}-{name}", measure)
+    return found
+
+
+def _summary(measure: Callable[[], Result]) -> pd.DataFrame:
+    return measure()["summary"]
+
+
+def stacked(tables: Sequence[Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """The tables of several models, one below the other."""
+    return {name: pd.concat([found[name] for found in tables], ignore_index=True) for name in TABLES}
 
 
 def exported_reading(
@@ -121,37 +192,6 @@ def exported_reading(
     return settings.run(search, folder=model, results=results, progress=progress)["finalists"].iloc[:1]
 
 
-def _reading(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
-    model, results = _places(folder, step)
-    search = settings.SettingsSearch(items=test.search, seed=test.seed)
-    return exported_reading(
-        folder, model, search, configuration=test.configuration, results=results, step=step, progress=progress
-    )
-
-
-def _points(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
-    model, results = _places(folder, step)
-    asked = grounding.GroundingTest(items=test.scenes, seed=test.seed)
-    return grounding.run(asked, folder=model, results=results, progress=progress)["summary"]
-
-
-def _drawing(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
-    model, results = _places(folder, step)
-    asked = generation.GenerationTest(captions=test.captions, seed=test.seed)
-    return generation.run(asked, folder=model, results=results, progress=progress)["summary"]
-
-
-def _exchanges(folder: Path, test: PointingTest, step: int, progress: bool) -> pd.DataFrame:
-    model, results = _places(folder, step)
-    asked = exchange.ExchangeTest(scenes=test.exchanges, seed=test.seed)
-    return exchange.run(asked, folder=model, results=results, progress=progress)["summary"]
-
-
-def _places(folder: Path, step: int) -> tuple[Path, Path]:
-    """Where the exported weights of a step lie, and what was measured of them."""
-    return folder / f"model-{step}", folder / f"results-{step}"
-
-
 def main(
     folder: Annotated[Path, typer.Option("--run", help="Working folder of a training.")],
     steps: Annotated[list[int], typer.Option("--step", help="One that --keep put aside; give several.")],
@@ -164,7 +204,9 @@ def main(
     results: Annotated[Path, typer.Option(help="Folder of the result.")] = RESULTS,
 ) -> None:
     """Measure several steps of a training: where words point, what is drawn, and what the loss feels of captions."""
-    test = PointingTest(tuple(steps), configuration, search, scenes, captions, exchanges, seed)
+    test = PointingTest(
+        tuple(steps), configuration, search=search, scenes=scenes, captions=captions, exchanges=exchanges, seed=seed
+    )
     found = run(folder, test, results=results, progress=True)
     print(found["points"].query("source == 'model'").round(3).to_string(index=False))
     print(found["drawing"].round(3).to_string(index=False))
