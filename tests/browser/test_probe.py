@@ -16,6 +16,9 @@ from browser.jupyter import SLOW, jupyter, probe_in
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from refam_analysis.models import block_table, load_model
+from refam_analysis.segmentation import default_settings
+
 SCREENSHOTS = Path(__file__).parents[2] / "_build" / "screenshots"
 
 expect.set_options(timeout=SLOW)
@@ -52,6 +55,14 @@ def look_for(probe: Locator, sentence: str) -> None:
     expect(probe).to_have_attribute("data-busy", "false")
 
 
+@pytest.fixture(scope="module")
+def blocks_and_passes() -> tuple[int, int]:
+    """Of the model: how many blocks it has, and how many forward passes a sentence takes with the one for its map."""
+    model = load_model("embedded")
+    settings = default_settings(model)
+    return int(block_table(model)["number"].sum()), 1 + len(settings.noise_levels) * settings.seeds
+
+
 def heading(probe: Locator) -> Locator:
     return probe.locator(".refam-answer-head").first
 
@@ -77,13 +88,15 @@ def test_first_answer_is_there(probe: Locator) -> None:
     ).to_be_visible()
 
 
-def test_typing_asks_the_last_sentence_alone(probe: Locator) -> None:
+def test_typing_asks_the_last_sentence_alone(probe: Locator, blocks_and_passes: tuple[int, int]) -> None:
     box = probe.get_by_label("What to look for")
     box.fill("")
     expect(probe.locator(".refam-status-text")).to_contain_text("is empty")
     box.press_sequentially("the pink cross", delay=25)
     expect(heading(probe)).to_have_text("the pink cross + 9 magnets")
-    expect(probe.locator(".refam-status-text")).to_have_text(re.compile("^Answered in .* 5 forward passes$"))
+    expect(probe.locator(".refam-status-text")).to_have_text(
+        re.compile(rf"^Answered in .* {blocks_and_passes[1]} forward passes$")
+    )
 
 
 def test_magnets_are_switched_by_the_keyboard(probe: Locator) -> None:
@@ -97,12 +110,13 @@ def test_magnets_are_switched_by_the_keyboard(probe: Locator) -> None:
     expect(heading(probe)).to_have_text("the large green one + 8 magnets")
 
 
-def test_click_into_the_matrix_picks_block_and_token(probe: Locator) -> None:
+def test_click_into_the_matrix_picks_block_and_token(probe: Locator, blocks_and_passes: tuple[int, int]) -> None:
+    rows = 1 + blocks_and_passes[0]
     matrix = probe.get_by_role("application", name=re.compile("^Blocks and tokens"))
     box = matrix.bounding_box()
     assert box
     columns = probe.locator(".refam-matrix-columns").first.locator("span").count()
-    matrix.click(position={"x": box["width"] * 2.5 / columns, "y": box["height"] * 4.5 / 7})
+    matrix.click(position={"x": box["width"] * 2.5 / columns, "y": box["height"] * 4.5 / rows})
     caption = probe.locator(".refam-caption").first
     expect(caption).to_have_text("Map of “green”, block 3, mean of its heads")
     heads = probe.get_by_role("application", name=re.compile("^Heads of the block"))
