@@ -68,7 +68,7 @@ def jupyter(folder: Path, module: Literal["jupyterlab", "notebook"]) -> Iterator
 @contextmanager
 def probe_in(browser: Browser, address: str) -> Iterator[Visit]:
     """Open the notebook and run its cell, so that the probe stands there with its first answer."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1500}, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1400, "height": 1800}, accept_downloads=True)
     context.set_default_timeout(SLOW)
     visit = Visit(context.new_page())
     watch(visit, "http://127.0.0.1:")
