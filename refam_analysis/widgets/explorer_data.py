@@ -1,4 +1,4 @@
-"""What the explorer shows of a scene, and how it is written: attention in eight bits, as text that a script can hold.
+"""What the explorer shows of a scene, and how it is written: attention in seven bits, as text that a script can hold.
 
 Here arrays become plain values and come back; nothing here runs a model, knows where files lie, or draws. A map has a
 scale of its own (its smallest value and the width of a step), because maps of one scene differ by orders of magnitude.
@@ -24,7 +24,7 @@ ViewName = Literal["without", "with"]
 LIST = Path(__file__).with_name("data") / "explorer-scenes.json"
 """The scenes of the book's page, see `explorer_list`."""
 
-MAP_BITS = 8
+MAP_BITS = 7
 MASS_BITS = 16
 
 
@@ -73,10 +73,10 @@ def quantise(values: ArrayLike, *, shared: int, bits: int = MAP_BITS) -> Quantis
     Args:
         values: finite.
         shared: how many of the last axes share one scale: 2 for maps (..., y, x).
-        bits: 8 or 16.
+        bits: at most 8, or 16.
 
     >>> quantise([[0.0, 0.2, 1.0]], shared=1).codes.tolist()
-    [[0, 51, 255]]
+    [[0, 25, 127]]
     """
     exact = np.asarray(values, dtype=np.float64)
     axes = tuple(range(exact.ndim - shared, exact.ndim))
@@ -157,7 +157,7 @@ class View:
     answer: Answer | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: attention and the patches' mass in eight bits a map, the tokens' mass in sixteen."""
+        """For JSON: attention and the patches' mass in seven bits a map, the tokens' mass in sixteen."""
         count = len(self.tokens)
         return {
             "prompt": self.prompt,

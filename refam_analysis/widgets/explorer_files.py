@@ -8,10 +8,12 @@ under the digest of these three.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -117,8 +119,21 @@ def write_scripts(folder: Path) -> None:
 
 
 def scene_script(scene: ExplorerScene) -> str:
-    """The script that hands a scene to the page."""
-    return f"{CALLED}.register({as_script(scene.name)}, {as_script(scene.to_dict())});\n"
+    """The script that hands a scene to the page, its codes deflated."""
+    return f"{CALLED}.register({as_script(scene.name)}, {as_script(_packed(scene.to_dict()))});\n"
+
+
+def _packed(content: Any) -> Any:
+    """The same, with the codes of :class:`~refam_analysis.widgets.explorer_data.Quantised` deflated where they stand."""
+    if isinstance(content, list):
+        return [_packed(part) for part in content]
+    if not isinstance(content, dict):
+        return content
+    packed = {name: _packed(part) for name, part in content.items() if name != "codes"}
+    if "codes" in content:
+        deflated = zlib.compress(base64.b64decode(content["codes"]), level=9)
+        packed["deflated"] = base64.b64encode(deflated).decode("ascii")
+    return packed
 
 
 def draw_still(scene: ExplorerScene, path: Path) -> None:

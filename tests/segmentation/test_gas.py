@@ -34,7 +34,7 @@ from refam_analysis.segmentation.segmenters.sam import SamSegmenter
 
 SENTENCE, MAGNETS = "the red circle", (".", "blue")
 SIDES = ("text", "image")
-SCENE_WITH_SINKS, SEED = 42, 168
+SCENE_WITH_SINKS, SEED = 2, 8
 
 
 @pytest.fixture(scope="module")

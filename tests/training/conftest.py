@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from refam_analysis.training import dit
+from refam_analysis.training.export import export
 from refam_analysis.weights import embedded_folder
 
 
@@ -28,3 +29,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             probe_every=0, keep=[1, 2], parts=embedded_folder("embedded-dit"),
         )  # fmt: skip
     return folders
+
+
+@pytest.fixture(scope="package")
+def six_blocks(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an exported model of the small configuration."""
+    folder = tmp_path_factory.mktemp("exported") / "six"
+    export(runs[0], folder, configuration="small")
+    return folder

@@ -125,14 +125,13 @@ def test_only_rich_pictures_have_lessons(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_begins_with_a_shipped_model_and_keeps_its_autoencoder(tmp_path: Path) -> None:
-    shipped = embedded_folder("embedded-dit")
-    assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, start=shipped)
+def test_a_training_begins_with_an_exported_model_and_keeps_its_autoencoder(six_blocks: Path, tmp_path: Path) -> None:
+    assert train_all("plain", minutes=30, plan=TINY, out=tmp_path, start=six_blocks)
     assert commands(tmp_path) == ["dit", "dit", "sam"]
     written = tmp_path / SHIPPED / "embedded-dit"
-    before, after = (AutoencoderTiny.from_pretrained(folder / "vae") for folder in (shipped, written))
+    before, after = (AutoencoderTiny.from_pretrained(folder / "vae") for folder in (six_blocks, written))
     assert all(map(torch.equal, before.parameters(), after.parameters()))
-    before, after = (FluxTransformer2DModel.from_pretrained(folder / "transformer") for folder in (shipped, written))
+    before, after = (FluxTransformer2DModel.from_pretrained(folder / "transformer") for folder in (six_blocks, written))
     for old, new in zip(before.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(old, new, atol=0.02, rtol=0)  # two steps of at most 1e-5, and half precision
 

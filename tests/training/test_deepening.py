@@ -12,13 +12,11 @@ from torch import Tensor
 from refam_analysis.training.deepening import deepened
 from refam_analysis.training.dit import CONFIGURATIONS, Trainer, flow_matching_loss, image_positions
 from refam_analysis.training.trainer import copy_parts
-from refam_analysis.weights import embedded_folder
 
 
 @pytest.fixture(scope="module")
-def shallow() -> FluxTransformer2DModel:
-    folder = embedded_folder("embedded-dit") / "transformer"
-    return FluxTransformer2DModel.from_pretrained(folder, dtype=torch.float64)
+def shallow(six_blocks: Path) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel.from_pretrained(six_blocks / "transformer", dtype=torch.float64)
 
 
 def velocity(transformer: FluxTransformer2DModel) -> Tensor:
@@ -61,13 +59,12 @@ def test_blocks_that_do_not_divide_are_refused(shallow: FluxTransformer2DModel) 
         deepened(shallow, double=2, single=6)
 
 
-def test_a_deep_training_begins_with_a_shallow_model(tmp_path: Path) -> None:
-    folder = embedded_folder("embedded-dit")
-    copy_parts(folder, tmp_path, ("tokenizer", "tokenizer_2"))
+def test_a_deep_training_begins_with_a_shallow_model(six_blocks: Path, tmp_path: Path) -> None:
+    copy_parts(six_blocks, tmp_path, ("tokenizer", "tokenizer_2"))
     trainer = Trainer(tmp_path, configuration=CONFIGURATIONS["tall"], seed=0, peak=1e-3)
-    trainer.begin_with(folder)
+    trainer.begin_with(six_blocks)
     same = Trainer(tmp_path, configuration=CONFIGURATIONS["small"], seed=0, peak=1e-3)
-    same.begin_with(folder)
+    same.begin_with(six_blocks)
     latents, ids = (
         torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)),
         trainer.tokens(["a red ring"])[0],

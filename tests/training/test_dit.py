@@ -24,7 +24,6 @@ from refam_analysis.training.dit import (
 )
 from refam_analysis.training.export import assemble, export
 from refam_analysis.training.trainer import Hardware, learning_rate
-from refam_analysis.weights import embedded_folder
 
 CPU = torch.device("cpu")
 
@@ -85,16 +84,18 @@ def test_a_training_in_bfloat16_follows_that_in_float32(run_folder: Path, data: 
     assert {weights.dtype for weights in rounded.model.parameters()} == {torch.float32}
 
 
-def test_a_training_begins_with_an_exported_model_only_once(run_folder: Path, data: LatentScenes) -> None:
+def test_a_training_begins_with_an_exported_model_only_once(
+    run_folder: Path, data: LatentScenes, six_blocks: Path
+) -> None:
     learner = trainer(run_folder)
-    learner.begin_with(embedded_folder("embedded-dit"))
-    shipped = FluxPipeline.from_pretrained(embedded_folder("embedded-dit"), dtype=torch.float32)
+    learner.begin_with(six_blocks)
+    shipped = FluxPipeline.from_pretrained(six_blocks, dtype=torch.float32)
     for parts in (learner.model, learner.average):
         assert all(map(torch.equal, parts.transformer.parameters(), shipped.transformer.parameters()))
         assert all(map(torch.equal, parts.t5.parameters(), shipped.text_encoder_2.parameters()))
     learner.update(data, 2, 100)
     trained = [weights.clone() for weights in learner.model.parameters()]
-    learner.begin_with(embedded_folder("embedded-dit"))
+    learner.begin_with(six_blocks)
     assert all(map(torch.equal, learner.model.parameters(), trained))
 
 

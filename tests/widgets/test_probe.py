@@ -17,6 +17,7 @@ import refam_analysis as ra
 from refam_analysis.analysis import received_by_key
 from refam_analysis.models import DiffusionModel
 from refam_analysis.segmentation import Segmenter, load_segmenter
+from refam_analysis.segmentation import default_settings
 from refam_analysis.widgets.probe import NoAnswerError, Probe
 from refam_analysis.widgets.probe_message import view_of
 
@@ -221,11 +222,11 @@ def test_matrix_is_received_mass_by_block_head_and_token(probe: Probe, model: Di
     (view,) = probe._answered()
     recording = ra.record(
         model, probe.state.picture.pixels, "the large green one", magnets=ra.DEFAULT_MAGNETS,
-        keep=["received_from_image"],
+        noise_level=default_settings(model).noise_levels, keep=["received_from_image"],
     )  # fmt: skip
     mass = received_by_key(recording, from_queries="image").isel(step=0, branch=0)
     sent = np.frombuffer(probe.answers[0]["matrices"][0], "<f4").reshape(view.matrix("received from image").shape)
-    assert sent.shape == (6, 3, len(view.groups))
+    assert sent.shape == (*recording["received_from_image"].shape[2:4], len(view.groups))
     np.testing.assert_allclose(sent[..., :12], mass.values[..., :12], rtol=1e-4)
     assert view.groups[-1].text == "padding ×19"
     np.testing.assert_allclose(sent[..., -1], mass.values[..., 13:32].mean(-1), rtol=1e-4)

@@ -12,6 +12,21 @@ export function bytes(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
+async function inflated(text) {
+  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** What a file of the static page holds, with the codes that were deflated as bytes; all else as it is. */
+export async function unpacked(content) {
+  if (content === null || typeof content !== "object") return content;
+  if (Array.isArray(content)) return Promise.all(content.map(unpacked));
+  const entries = Object.entries(content).map(async ([name, part]) => (
+    name === "deflated" ? ["codes", await inflated(part)] : [name, await unpacked(part)]
+  ));
+  return Object.fromEntries(await Promise.all(entries));
+}
+
 /** A mask that was written a bit a pixel, as one number a pixel. */
 export function unpackBits(text, pixels) {
   const packed = bytes(text);
@@ -21,7 +36,7 @@ export function unpackBits(text, pixels) {
 /** Groups of quantised numbers; a group is a map, or the masses of one block and head. */
 export class Quantised {
   constructor({ codes, low, step, bits, shape, groups }) {
-    const raw = bytes(codes);
+    const raw = typeof codes === "string" ? bytes(codes) : codes;
     this.codes = bits === 16 ? new Uint16Array(raw.buffer) : raw;
     this.low = new Float32Array(bytes(low).buffer);
     this.step = new Float32Array(bytes(step).buffer);

@@ -7,7 +7,7 @@
 import { createColourBar, createMatrix, createTokenStrip, decodePicture } from "./drawing.js";
 import { drawAnswer, drawHeat, largest } from "./drawing.js";
 import { createBars, createChoices, createSlider, createSwitch } from "./controls.js";
-import { MEAN, Scene } from "./explorer-data.js";
+import { MEAN, Scene, unpacked } from "./explorer-data.js";
 import { allChips, createGallery, createPatches, layout, stacked, watchPatches } from "./explorer-parts.js";
 import { caption, massSentence, number, patchSentence, verdict } from "./explorer-words.js";
 
@@ -271,10 +271,11 @@ function beside(path, address) {
 /** A scene of the static page, by a script: a page that was opened as a file may fetch nothing. */
 function loadScript(name, address) {
   return new Promise((resolve, reject) => {
-    arrived.set(name, resolve);
     const script = document.createElement("script");
     script.src = beside(`scenes/${name}.js`, address);
     const advice = "Reload the page, or build the book again.";
+    const broken = () => reject(new Error(`its file ${script.src} cannot be unpacked. ${advice}`));
+    arrived.set(name, (data) => unpacked(data).then(resolve, broken));
     script.onerror = () => reject(new Error(`its file ${script.src} did not load. ${advice}`));
     script.onload = () => script.remove();
     document.head.append(script);
