@@ -124,7 +124,7 @@ def scene_script(scene: ExplorerScene) -> str:
 
 
 def _packed(content: Any) -> Any:
-    """The same, with the codes of :class:`~refam_analysis.widgets.explorer_data.Quantised` deflated where they stand."""
+    """The same, with the codes of every `Quantised` deflated where they stand."""
     if isinstance(content, list):
         return [_packed(part) for part in content]
     if not isinstance(content, dict):

@@ -16,8 +16,7 @@ from PIL import Image
 import refam_analysis as ra
 from refam_analysis.analysis import received_by_key
 from refam_analysis.models import DiffusionModel
-from refam_analysis.segmentation import Segmenter, load_segmenter
-from refam_analysis.segmentation import default_settings
+from refam_analysis.segmentation import Segmenter, default_settings, load_segmenter
 from refam_analysis.widgets.probe import NoAnswerError, Probe
 from refam_analysis.widgets.probe_message import view_of
 
