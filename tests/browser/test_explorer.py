@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +40,14 @@ MEANS = """(canvas, grid) => {
 def recorded(name: str) -> dict[str, Any]:
     """A scene as its script has it."""
     script = (FILES / "scenes" / f"{name}.js").read_text()
-    return json.loads(script[script.index(", {") + 2 : -3])
+    return json.loads(script[script.index(", {") + 2 : -3], object_hook=with_codes)
+
+
+def with_codes(entry: dict[str, Any]) -> dict[str, Any]:
+    """A part of a scene, with its codes as they were before they were deflated."""
+    if "deflated" in entry:
+        entry["codes"] = base64.b64encode(zlib.decompress(base64.b64decode(entry.pop("deflated")))).decode()
+    return entry
 
 
 def recorded_map(scene: dict, view: str, direction: str, block: int, head: int | None, key: str) -> np.ndarray:
