@@ -1,7 +1,7 @@
 """The book's pictures of the probe: ``python tests/browser/probe_pictures.py`` makes them from the tests' screenshots.
 
-Run ``pytest tests/browser/test_probe.py`` before. Each picture is made narrower, which keeps all of
-them under half a megabyte.
+Run ``pytest tests/browser/test_probe.py tests/browser/test_app.py`` before. Each picture is made narrower, which keeps
+them small.
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ WIDTH, QUALITY = 1000, 85
 def main() -> None:
     """Write every picture."""
     for name in NAMES:
-        with Image.open(SCREENSHOTS / f"probe-{name}.png") as shot:
-            size = (WIDTH, round(shot.height * WIDTH / shot.width))
-            small = shot.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         path = PICTURES / f"probe-{name}.jpg"
-        small.save(path, quality=QUALITY, optimize=True)
+        narrow(f"probe-{name}").save(path, quality=QUALITY, optimize=True)
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    path = PICTURES / "probe-app.png"
+    narrow("app-light-1280").quantize(256).save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def narrow(name: str) -> Image.Image:
+    """A screenshot, made narrower."""
+    with Image.open(SCREENSHOTS / f"{name}.png") as shot:
+        size = (WIDTH, round(shot.height * WIDTH / shot.width))
+        return shot.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
