@@ -20,9 +20,20 @@ import pandas as pd
 import typer
 from tqdm.auto import tqdm
 
-from refam_analysis.experiments import settings
 from refam_analysis.experiments.provenance import RESULTS, Parts, Result, Stopwatch, weights_sha256, write_result
-from refam_analysis.training.pointing import Sizes, measured, stacked
+from refam_analysis.training.pointing import (
+    CaptionsOption,
+    ExchangesOption,
+    ResultsOption,
+    ScenesOption,
+    SearchOption,
+    SeedOption,
+    Sizes,
+    chosen_reading,
+    measured,
+    print_measured,
+    stacked,
+)
 
 NAME = "courses"
 NOISE_LEVEL = 0.85
@@ -65,7 +76,7 @@ def run(courses: Mapping[str, Path], test: CoursesTest, *, results: Path = RESUL
     tables = []
     for name, folder in tqdm(courses.items(), desc="courses", disable=not progress):
         own = folder.parent / f"results-{name}"
-        search = partial(_reading, folder, test, own, progress)
+        search = partial(chosen_reading, folder, test.search_settings, results=own, progress=progress)
         found = measured(folder, test, search, parts, name, results=own, progress=progress)
         tables.append({table: rows.assign(course=name) for table, rows in found.items()})
     result = write_result(NAME, stacked(tables), watch.provenance(test.command(courses), about, {}), results=results)
@@ -100,11 +111,6 @@ def _in_words(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
     return rows.apply(lambda row: f"{row.value:g} [{row.low:g}, {row.high:g}]", axis=1)
 
 
-def _reading(model: Path, test: CoursesTest, results: Path, progress: bool) -> pd.DataFrame:
-    found = settings.run(test.search_settings, folder=model, results=results, progress=progress)
-    return found["finalists"].iloc[:1]
-
-
 def named_folder(text: str) -> tuple[str, Path]:
     """A name and a folder, as the command line gives them.
 
@@ -127,18 +133,17 @@ def named_folder(text: str) -> tuple[str, Path]:
 
 def main(
     models: Annotated[list[str], typer.Option("--model", help="NAME=FOLDER of a course's model; give several.")],
-    search: Annotated[int, typer.Option(help="Validation scenes that find a reading; as many choose.", min=1)] = 250,
-    scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
-    captions: Annotated[int, typer.Option(help="That are drawn.", min=1)] = 200,
-    exchanges: Annotated[int, typer.Option(help="Scenes whose captions are exchanged.", min=1)] = 256,
-    seed: Annotated[int, typer.Option(help="Of everything but the training.")] = 0,
-    results: Annotated[Path, typer.Option(help="Folder of the result.")] = RESULTS,
+    search: SearchOption = Sizes.search,
+    scenes: ScenesOption = Sizes.scenes,
+    captions: CaptionsOption = Sizes.captions,
+    exchanges: ExchangesOption = Sizes.exchanges,
+    seed: SeedOption = Sizes.seed,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Measure the models that courses ended with: where words point, what is drawn, what the loss feels of captions."""
     test = CoursesTest(search=search, scenes=scenes, captions=captions, exchanges=exchanges, seed=seed)
     found = run(dict(map(named_folder, models)), test, results=results, progress=True)
-    print(found["points"].query("source == 'model'").round(3).to_string(index=False))
-    print(found["drawing"].round(3).to_string(index=False))
+    print_measured(found)
 
 
 if __name__ == "__main__":

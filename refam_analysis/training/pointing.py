@@ -30,6 +30,13 @@ from refam_analysis.training.milestones import about_runs, run_options
 NAME = "pointing"
 TABLES = ("readings", "points", "drawing", "exchanges")
 
+SearchOption = Annotated[int, typer.Option(help="Validation scenes that find a reading; as many choose.", min=1)]
+ScenesOption = Annotated[int, typer.Option(help="Of the test split.", min=1)]
+CaptionsOption = Annotated[int, typer.Option(help="That are drawn.", min=1)]
+ExchangesOption = Annotated[int, typer.Option(help="Scenes whose captions are exchanged.", min=1)]
+SeedOption = Annotated[int, typer.Option(help="Of everything but the training.")]
+ResultsOption = Annotated[Path, typer.Option(help="Folder of the result.")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
@@ -189,27 +196,49 @@ def exported_reading(
         The chosen row of the search's finalists.
     """
     export(run, model, configuration=configuration, step=step)
+    return chosen_reading(model, search, results=results, progress=progress)
+
+
+def chosen_reading(
+    model: Path, search: settings.SettingsSearch, *, results: Path, progress: bool = False
+) -> pd.DataFrame:
+    """Let validation scenes choose how the heatmaps of an exported model are read, and write that into its folder.
+
+    Args:
+        model: its folder.
+        search: for the reading.
+        results: where the search leaves its result.
+        progress: show bars.
+
+    Returns:
+        The chosen row of the search's finalists.
+    """
     return settings.run(search, folder=model, results=results, progress=progress)["finalists"].iloc[:1]
+
+
+def print_measured(result: Result) -> None:
+    """Points and drawing of every model, for the command line."""
+    print(result["points"].query("source == 'model'").round(3).to_string(index=False))
+    print(result["drawing"].round(3).to_string(index=False))
 
 
 def main(
     folder: Annotated[Path, typer.Option("--run", help="Working folder of a training.")],
     steps: Annotated[list[int], typer.Option("--step", help="One that --keep put aside; give several.")],
     configuration: Annotated[str, typer.Option(help=f"Trained: one of {', '.join(CONFIGURATIONS)}.")] = "small",
-    search: Annotated[int, typer.Option(help="Validation scenes that find a reading; as many choose.", min=1)] = 250,
-    scenes: Annotated[int, typer.Option(help="Of the test split.", min=1)] = 500,
-    captions: Annotated[int, typer.Option(help="That are drawn.", min=1)] = 200,
-    exchanges: Annotated[int, typer.Option(help="Scenes whose captions are exchanged.", min=1)] = 256,
-    seed: Annotated[int, typer.Option(help="Of everything but the training.")] = 0,
-    results: Annotated[Path, typer.Option(help="Folder of the result.")] = RESULTS,
+    search: SearchOption = Sizes.search,
+    scenes: ScenesOption = Sizes.scenes,
+    captions: CaptionsOption = Sizes.captions,
+    exchanges: ExchangesOption = Sizes.exchanges,
+    seed: SeedOption = Sizes.seed,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Measure several steps of a training: where words point, what is drawn, and what the loss feels of captions."""
     test = PointingTest(
         tuple(steps), configuration, search=search, scenes=scenes, captions=captions, exchanges=exchanges, seed=seed
     )
     found = run(folder, test, results=results, progress=True)
-    print(found["points"].query("source == 'model'").round(3).to_string(index=False))
-    print(found["drawing"].round(3).to_string(index=False))
+    print_measured(found)
 
 
 if __name__ == "__main__":

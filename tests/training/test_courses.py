@@ -11,6 +11,7 @@ import typer
 from refam_analysis.errors import RefamError
 from refam_analysis.evaluation import grounding_accuracy, hard_items
 from refam_analysis.experiments import load_result
+from refam_analysis.experiments.provenance import Result
 from refam_analysis.models import load_model
 from refam_analysis.segmentation import HeatmapSettings, default_settings
 from refam_analysis.training.courses import CoursesTest, named_folder, run, side_by_side
@@ -29,8 +30,12 @@ def courses(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[
     return models
 
 
-def test_every_course_is_measured(courses: dict[str, Path]) -> None:
-    found = load_result("courses", results=courses["first"].parents[1] / "results")
+@pytest.fixture(scope="module")
+def found(courses: dict[str, Path]) -> Result:
+    return load_result("courses", results=courses["first"].parents[1] / "results")
+
+
+def test_every_course_is_measured(found: Result) -> None:
     assert {table["course"].unique().tolist() == ["first", "second"] for table in found.tables.values()} == {True}
     assert set(found.tables) == {"readings", "points", "drawing", "exchanges"}
     assert found.provenance.command == (
@@ -41,8 +46,7 @@ def test_every_course_is_measured(courses: dict[str, Path]) -> None:
     assert digests["first"] != digests["second"]
 
 
-def test_points_are_those_of_the_course_in_the_chosen_reading(courses: dict[str, Path]) -> None:
-    found = load_result("courses", results=courses["first"].parents[1] / "results")
+def test_points_are_those_of_the_course_in_the_chosen_reading(courses: dict[str, Path], found: Result) -> None:
     model = load_model(courses["second"])
     chosen = HeatmapSettings.from_dict(json.loads(found["readings"].query("course == 'second'")["settings"].item()))
     assert default_settings(model) == chosen
@@ -51,9 +55,8 @@ def test_points_are_those_of_the_course_in_the_chosen_reading(courses: dict[str,
     assert row["target"].item() == pytest.approx(again["target"].item())
 
 
-def test_models_stand_beside_each_other_with_their_intervals(courses: dict[str, Path]) -> None:
-    found = load_result("courses", results=courses["first"].parents[1] / "results").tables
-    of = {name: {table: rows[rows["course"] == name] for table, rows in found.items()} for name in courses}
+def test_models_stand_beside_each_other_with_their_intervals(courses: dict[str, Path], found: Result) -> None:
+    of = {name: {table: rows[rows["course"] == name] for table, rows in found.tables.items()} for name in courses}
     words = side_by_side(of)
     assert list(words) == ["first", "second"]
     felt = of["first"]["exchanges"].query("noise_level == 0.85 and exchange == 'colour'").iloc[0]
